@@ -1,1 +1,1 @@
-"""analytics"""
+"""The store: schema, sink, SLA calculus and reports."""

@@ -1,1 +1,1 @@
-"""benchmarks"""
+"""What is measured, and the commands that measure it."""

@@ -1,1 +1,1 @@
-"""forewarn"""
+"""The front door: command line, config file, one-machine mode; wires everything."""

@@ -1,1 +1,1 @@
-"""producers"""
+"""The contract of a check, probes, scheduler, spool and publisher."""

@@ -1,1 +1,1 @@
-"""streams"""
+"""The pure core and the Faust agents around it."""

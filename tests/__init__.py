@@ -1,1 +1,1 @@
-"""tests"""
+"""The tests."""

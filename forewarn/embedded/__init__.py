@@ -1,0 +1,1 @@
+"""The one-machine mode's own broker and store."""
