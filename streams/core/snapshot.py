@@ -1,0 +1,94 @@
+"""The form of a snapshot: a JSON header (meta and the arrays' shapes), then the arrays' raw bytes, compressed.
+
+No pickle: a snapshot comes from a store, and loading it must never run anything. Arrays are little-endian, so a
+snapshot moves between machines.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+MAGIC: Final = b"FWSNAP1\n"
+"""First bytes of a payload; another form has another number."""
+
+MAX_BYTES: Final = 4 * 1024**3
+"""A payload that claims to unpack to more is refused."""
+
+DTYPES: Final = frozenset({"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f4", "<f8"})
+LEVEL: Final = 3  # zstandard's default: snapshots are taken every few seconds, speed counts
+
+
+class _Array(msgspec.Struct, frozen=True):
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class _Header(msgspec.Struct, frozen=True):
+    meta: dict[str, Any]
+    arrays: list[_Array]
+
+
+def pack(meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return a payload that holds exactly `meta` and `arrays`.
+
+    Args:
+        meta: What msgspec can write as JSON. Finite floats come back bit for bit.
+        arrays: Booleans, integers and floats of any shape; NaN and infinities come back bit for bit.
+
+    Raises:
+        ValueError: If an array has another type (objects, texts, times).
+    """
+    shapes: list[_Array] = []
+    bodies: list[bytes] = []
+    for name, array in arrays.items():
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        if little.dtype.str not in DTYPES:
+            raise ValueError(f"array {name!r} has type {array.dtype}, which a snapshot does not hold")
+        shapes.append(_Array(name, little.dtype.str, list(array.shape)))
+        bodies.append(little.tobytes())
+    header = msgspec.json.encode(_Header(dict(meta), shapes))
+    content = b"".join([len(header).to_bytes(8, "little"), header, *bodies])
+    return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(content)
+
+
+def unpack(payload: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return (meta, arrays) of a payload that `pack` wrote. The arrays are the caller's own, writable.
+
+    Raises:
+        ValueError: If the payload is damaged or of another form.
+    """
+    content = _decompress(payload)
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        header = msgspec.json.decode(content[8:end], type=_Header)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"snapshot: its header is not readable: {error}") from error
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for shape in header.arrays:
+        if shape.dtype not in DTYPES or any(side < 0 for side in shape.shape):
+            raise ValueError(f"snapshot: array {shape.name!r} has type {shape.dtype!r}, shape {shape.shape}")
+        dtype = np.dtype(shape.dtype)
+        start, end = end, end + dtype.itemsize * int(np.prod(shape.shape, dtype=np.int64))
+        if end > len(content):
+            raise ValueError(f"snapshot: it ends inside array {shape.name!r}")
+        arrays[shape.name] = np.frombuffer(content[start:end], dtype=dtype).reshape(shape.shape).copy()
+    if end != len(content):
+        raise ValueError(f"snapshot: {len(content) - end} bytes too many")
+    return header.meta, arrays
+
+
+def _decompress(payload: bytes) -> bytes:
+    if not payload.startswith(MAGIC):
+        raise ValueError("snapshot: not of this form")
+    try:
+        size = zstandard.frame_content_size(payload[len(MAGIC) :])
+        if not 8 <= size <= MAX_BYTES:
+            raise ValueError(f"snapshot: it claims to hold {size} bytes")
+        return zstandard.ZstdDecompressor().decompress(payload[len(MAGIC) :], max_output_size=MAX_BYTES)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"snapshot: damaged: {error}") from error
