@@ -1,0 +1,114 @@
+"""A child process of the one-machine mode: started, watched, restarted with a bounded backoff, ended in order."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+EXIT_RESTART_WANTED: Final = 75
+"""A worker found another epoch of the log than the one it started with: start it again at once."""
+
+_LOG_BYTES_KEPT: Final = 20_000_000
+_BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STEADY_S: Final = 60.0
+
+
+class Child:
+    """One command under our care. Its output goes to `<log_dir>/<name>.log`.
+
+    Attributes:
+        name: For people: `detect`, `producer home`.
+        restarts: How often it had to be started again.
+        last_exit: Its last exit code; negative for a signal; None before the first end.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], *, log_dir: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.restarts = 0
+        self.last_exit: int | None = None
+        self._command = list(command)
+        self._log = log_dir / f"{name.replace(' ', '-')}.log"
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
+        self._failures = 0
+        self._start_again_s: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it lives."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it. Its log is cut first when it has grown past its bound."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_KEPT:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
+                self._command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C at the terminal is ours to pass on, in order
+            )
+        self._started_s = time.monotonic()
+        self._start_again_s = None
+
+    def care(self) -> str | None:
+        """Start it again if it has ended and its backoff is over.
+
+        Returns:
+            One line for a person if it was found ended just now, else None.
+        """
+        now_s = time.monotonic()
+        if self._start_again_s is not None:
+            if now_s >= self._start_again_s:
+                self.restarts += 1
+                self.start()
+            return None
+        if self._process is None or self._process.poll() is None:
+            return None
+        self.last_exit = self._process.returncode
+        self._process = None
+        # It ran well for a while: what ended it now is a new trouble, not the last one's continuation.
+        self._failures = 0 if now_s - self._started_s > _STEADY_S else self._failures + 1
+        wanted = self.last_exit == EXIT_RESTART_WANTED
+        wait_s = 0.0 if wanted else _BACKOFF_S[min(max(self._failures - 1, 0), len(_BACKOFF_S) - 1)]
+        self._start_again_s = now_s + wait_s
+        if wanted:
+            return f"{self.name} starts again in the log's new epoch"
+        return f"{self.name} ended with {self.last_exit}; it is started again in {wait_s:g} s; see {self._log}"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; harmless when it has ended."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def end(self, *, deadline_s: float) -> bool:
+        """Wait for its end until `deadline_s` on the monotonic clock, then kill it.
+
+        Returns:
+            Whether it ended by itself.
+        """
+        process, self._process, self._start_again_s = self._process, None, None
+        if process is None:
+            return True
+        try:
+            self.last_exit = process.wait(timeout=max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            self.last_exit = process.wait()
+            return False
+        return True
