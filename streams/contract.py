@@ -217,7 +217,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person (or an accepted config) does. `id` is made once, at its source."""
+    """What a person (or an accepted config) does. `id` is made once, at its source.
+
+    Attributes:
+        text: A note; for `configure` the accepted config's text with its secrets masked.
+        effective_from_us: For `configure`: the first tick that this config version judges.
+    """
 
     v: int
     id: str
@@ -229,6 +234,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until_us: int | None = None
     text: str | None = None
     config_version: int | None = None
+    effective_from_us: int | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
