@@ -10,7 +10,7 @@ The JSON Schemas and an example of each message lie in `producers/schemas/`.
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -27,6 +27,15 @@ MAX_MESSAGE_BYTES: Final = 1_000_000
 
 MAX_DETAIL_CHARS: Final = 200
 """Longer details are cut. They never hold a response's body."""
+
+MAX_NAME_CHARS: Final = 500
+"""A longer name of a target, probe, location or producer is refused."""
+
+EARLIEST_US: Final = 946_684_800 * 1_000_000
+"""2000-01-01: an earlier time is in another unit (seconds, milliseconds) or none at all."""
+
+MAX_DURATION_US: Final = 86_400 * 1_000_000
+"""A check that took longer than a day is a mistake of units."""
 
 FAR_FUTURE_US: Final = 5 * 60 * 1_000_000
 """A check scheduled further than this after its message's log timestamp is refused."""
@@ -69,7 +78,14 @@ class MissedReason(enum.StrEnum):
 PHASES: Final = ("dns", "connect", "tls", "wait", "transfer")
 """The phases of a check, in order. `wait` is from the last byte sent to the first byte received."""
 
-DEAD_LETTER_REASONS: Final = ("malformed", "oversized", "unknown_version", "unknown_type", "far_future", "invalid")
+DEAD_LETTER_REASONS: Final = (
+    "malformed",
+    "oversized",
+    "unknown_version",
+    "unknown_type",
+    "far_future",
+    "invalid",
+)
 
 OUTCOME_SUCCESS: Final = 0
 OUTCOME_FAILURE: Final = 1
@@ -123,21 +139,32 @@ class Check:
     disturbed: bool = False
 
 
+# Bounds that the decoder itself holds, in C and for nothing; they are in the JSON Schemas too.
+TimeUs = Annotated[int, msgspec.Meta(ge=EARLIEST_US, le=2**62)]
+DurationUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION_US)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Row = Annotated[int, msgspec.Meta(ge=0, lt=MAX_BATCH_CHECKS)]
+HttpStatus = Annotated[int, msgspec.Meta(ge=0, le=999)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+
+
 class SparseNumbers(msgspec.Struct, frozen=True):
     """A column that few checks of a batch have: `values[k]` belongs to check number `rows[k]`."""
 
-    rows: list[int]
+    rows: list[Row]
     values: list[float]
 
 
 class SparseTexts(msgspec.Struct, frozen=True):
     """The same for texts."""
 
-    rows: list[int]
+    rows: list[Row]
     values: list[str]
 
 
-class CheckBatch(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checks", omit_defaults=True):
+class CheckBatch(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checks", omit_defaults=True
+):
     """Up to MAX_BATCH_CHECKS checks of one producer, column by column. All plain columns have one length.
 
     Columns mean what the attributes of Check of the same name mean. `phases` has a full column for each phase
@@ -145,43 +172,43 @@ class CheckBatch(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """
 
     v: int
-    producer: str
-    location: str
-    target: list[str]
-    probe: list[str]
-    kind: list[str]
-    scheduled_at_us: list[int]
-    started_at_us: list[int]
-    duration_us: list[int | None]
+    producer: Name
+    location: Name
+    target: list[Name]
+    probe: list[Name]
+    kind: list[Name]
+    scheduled_at_us: list[TimeUs]
+    started_at_us: list[TimeUs]
+    duration_us: list[DurationUs | None]
     outcome: list[Outcome]
     reason: list[str | None]
     address: list[str | None]
-    http_status: list[int | None]
-    phases: dict[str, list[int | None]] = {}
+    http_status: list[HttpStatus | None]
+    phases: dict[str, list[DurationUs | None]] = {}
     metrics: dict[str, SparseNumbers] = {}
     detail: SparseTexts | None = None
-    disturbed: list[int] = []
+    disturbed: list[Row] = []
 
 
 class ClockTick(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="clock"):
-    """The owner of a partition of `checks` says what time it is, so that silence is seen. Id: (partition, at_us).
+    """The owner of a partition of `checks` says what time it is: silence is seen. Id: (partition, at_us).
 
     Attributes:
         at_us: A multiple of the policy's slot.
     """
 
     v: int
-    partition: int
-    at_us: int
+    partition: Count
+    at_us: TimeUs
 
 
 class ProducerStopped(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="stopped"):
     """A producer ends in order; written to every partition. Its silence is excused for five minutes."""
 
     v: int
-    producer: str
-    location: str
-    at_us: int
+    producer: Name
+    location: Name
+    at_us: TimeUs
 
 
 class ProducerHealth(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="health"):
@@ -197,16 +224,16 @@ class ProducerHealth(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
     """
 
     v: int
-    producer: str
-    location: str
-    at_us: int
-    started_at_us: int
-    loop_lag_us: int
-    spool_bytes: int
-    spool_records: int
-    spool_dropped: int
-    checks: int
-    missed: int
+    producer: Name
+    location: Name
+    at_us: TimeUs
+    started_at_us: TimeUs
+    loop_lag_us: Count
+    spool_bytes: Count
+    spool_records: Count
+    spool_dropped: Count
+    checks: Count
+    missed: Count
 
 
 CheckMessage = CheckBatch | ClockTick | ProducerStopped | ProducerHealth

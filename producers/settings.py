@@ -1,4 +1,4 @@
-"""The part of the config that producers need, as frozen values. `forewarn.config` parses the YAML into them."""
+"""The part of the config that producers need, as frozen values. `forewarn.config` makes them from the YAML."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,8 +105,8 @@ class LogSettings:
         security: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
         sasl_mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
         partitions: Of `checks`; another count at the broker is refused at start.
-        forgetful: The broker keeps nothing over a restart (the embedded one), so an outbox is trimmed only when
-            the store has what it holds.
+        forgetful: The broker keeps nothing over a restart (the embedded one), so an outbox is trimmed only
+            when the store has what it holds.
     """
 
     bootstrap: tuple[str, ...]
