@@ -1,0 +1,115 @@
+"""Starts and ends the embedded store: chDB behind ClickHouse's HTTP interface, in a process of its own."""
+
+import json
+import os
+import secrets
+import selectors
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Final
+
+from analytics.errors import StoreRefusedError, StoreUnavailableError
+from analytics.settings import StoreSettings
+
+START_TIMEOUT_S: Final = 30.0
+
+
+class StoreProcess:
+    """The embedded store on one directory.
+
+    Attributes:
+        settings: How to reach it, once started. The token is made anew at each start.
+    """
+
+    def __init__(self, directory: Path, *, port: int = 0) -> None:
+        self._directory = directory
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token = secrets.token_urlsafe(32)
+        self.settings = StoreSettings(url="")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it lives."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start it and return when it answers.
+
+        Raises:
+            StoreRefusedError: It ended at once; the text is its own line (directory locked, port taken, ...).
+            StoreUnavailableError: It did not become ready in time.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        errors = self._directory.parent / "store.log"
+        with errors.open("ab") as log:
+            written_before = log.tell()
+            process = self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                [
+                    *(sys.executable, "-m", "forewarn.embedded.store"),
+                    *("--path", str(self._directory), "--port", str(self._port)),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "FOREWARN_STORE_TOKEN": self._token},
+                start_new_session=True,
+            )
+        assert process.stdout is not None
+        line = _first_line(process.stdout, timeout_s=START_TIMEOUT_S)
+        if line is None:
+            code = process.poll()
+            self.stop()
+            if code is None:
+                raise StoreUnavailableError(f"the embedded store did not start in {START_TIMEOUT_S:g} s; see {errors}")
+            with errors.open("rb") as log:
+                log.seek(written_before)
+                said = log.read().decode(errors="replace").strip().splitlines()
+            raise StoreRefusedError(said[-1] if said else f"the embedded store ended with {code}; see {errors}")
+        # The same port after a restart: those who know the address need not be told again.
+        self._port = int(json.loads(line)["port"])
+        self.settings = StoreSettings(url=f"http://127.0.0.1:{self._port}", token=self._token)
+
+    def stop(self, *, timeout_s: float = 5.0) -> bool:
+        """End it in order.
+
+        Returns:
+            Whether it ended by itself in time (else it was killed; what it had answered is durable).
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return True
+        process.terminate()
+        try:
+            process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return False
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+        return True
+
+
+def _first_line(stream: IO[bytes], *, timeout_s: float) -> bytes | None:
+    """Return the first line, or None if the stream ended or nothing came in time."""
+    deadline = time.monotonic() + timeout_s
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return None
+            chunk = os.read(stream.fileno(), 4096)
+            if not chunk:
+                return None
+            line += chunk
+    return line

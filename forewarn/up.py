@@ -1,0 +1,166 @@
+"""The one-machine mode: broker, store, workers and producers on this machine, watched until the end.
+
+The children are the ordinary commands (`forewarn producer`, `forewarn worker ...`); they find the broker and the
+store through `runtime.json` in the data directory, so there is no second way to run anything.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from forewarn.config import Config
+from forewarn.embedded.broker import TansuBroker
+from forewarn.embedded.child import Child
+from forewarn.embedded.store_process import StoreProcess
+from forewarn.errors import DataDirectoryError
+from forewarn.runtime import Runtime, remove_runtime, write_runtime
+from producers.errors import ForewarnError
+
+WORKERS: Final = ("sink", "detect", "incidents", "alerts")
+PRODUCERS_END_S: Final = 1.5
+WORKERS_END_S: Final = 2.0
+STORE_END_S: Final = 1.3
+
+Say = Callable[[str], None]
+
+
+class Installation:
+    """Everything that runs on one machine.
+
+    Attributes:
+        runtime: How to reach broker and store, once started.
+    """
+
+    def __init__(self, config: Config, config_file: Path, data_dir: Path, *, say: Say) -> None:
+        self.runtime: Runtime | None = None
+        self.children: list[Child] = []
+        self._config = config
+        self._config_file = config_file
+        self._data_dir = data_dir
+        self._say = say
+        self._lock: IO[str] | None = None
+        self._broker = TansuBroker(data_dir)
+        self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
+
+    def start(self) -> None:
+        """Start everything; returns when all children run.
+
+        Raises:
+            DataDirectoryError: It is in use or cannot be written.
+            ForewarnError: Broker or store did not start, or refused.
+        """
+        self._lock = lock_data_dir(self._data_dir)
+        self._store.start()
+        self._start_broker()
+        self._start_children()
+
+    def _start_broker(self) -> None:
+        """Start the broker, whose log is empty and of a new epoch, and make what must be there before anybody."""
+        self._broker.start()
+        settings = self._store.settings
+        self.runtime = Runtime(
+            pid=os.getpid(), bootstrap=self._broker.bootstrap, store_url=settings.url, store_token=settings.token or ""
+        )
+        write_runtime(self._data_dir, self.runtime)
+        done = subprocess.run(  # noqa: S603 - our own command, no shell
+            self._command("migrate"), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines()
+            raise ForewarnError(said[-1] if said else f"forewarn migrate ended with {done.returncode}")
+
+    def _command(self, *words: str) -> list[str]:
+        config, data_dir = str(self._config_file), str(self._data_dir)
+        return [sys.executable, "-m", "forewarn", *words, "--config", config, "--data-dir", data_dir]
+
+    def _start_children(self) -> None:
+        log_dir = self._data_dir / "logs"
+        commands = [(name, ("worker", name)) for name in WORKERS]
+        # The workers first: a check that waits in the log costs nothing, but the first warning should not wait.
+        commands += [(f"producer {name}", ("producer", "--location", name)) for name in self._config.location_names()]
+        for name, words in commands:
+            child = Child(name, self._command(*words), log_dir=log_dir, environment={})
+            self.children.append(child)
+            child.start()
+
+    def care(self) -> None:
+        """Look after everything once; call it about five times a second."""
+        if not self._store.running:
+            self._say("the store ended; it is started again")
+            self._store.start()  # same address, same token: nobody need be told
+        if not self._broker.running:
+            self._say("the broker ended; it is started again with an empty log, and the outboxes are published again")
+            self._restart_broker()
+        for child in self.children:
+            said = child.care()
+            if said is not None:
+                self._say(said)
+
+    def _restart_broker(self) -> None:
+        # The workers hold positions of the old epoch: they are ended before the new log has its first message.
+        workers = [child for child in self.children if child.name in WORKERS]
+        self._end(workers, signal.SIGKILL, WORKERS_END_S)
+        self._start_broker()
+        for worker in workers:
+            worker.start()
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of everything that lives, by name; this process is `up`."""
+        found = {"up": os.getpid()}
+        if self._broker.process is not None:
+            found["broker"] = self._broker.process.pid
+        if self._store.pid is not None:
+            found["store"] = self._store.pid
+        return found | {child.name: child.pid for child in self.children if child.pid is not None}
+
+    def stop(self) -> None:
+        """End everything in order, within five seconds. What is not stored yet waits in the outboxes."""
+        producers = [child for child in self.children if child.name not in WORKERS]
+        workers = [child for child in self.children if child.name in WORKERS]
+        self._end(producers, signal.SIGTERM, PRODUCERS_END_S)
+        self._end(workers, signal.SIGTERM, WORKERS_END_S)
+        self._broker.stop()
+        if not self._store.stop(timeout_s=STORE_END_S):
+            self._say("the store did not end in time and was killed; what it had answered is on disk")
+        remove_runtime(self._data_dir)
+        if self._lock is not None:
+            self._lock.close()
+
+    def _end(self, children: list[Child], number: signal.Signals, seconds: float) -> None:
+        deadline_s = time.monotonic() + seconds
+        for child in children:
+            child.signal(number)
+        for child in children:
+            if not child.end(deadline_s=deadline_s):
+                self._say(f"{child.name} did not end in time and was killed; nothing is lost by that")
+
+
+def lock_data_dir(data_dir: Path) -> IO[str]:
+    """Own a data directory until the returned file is closed.
+
+    Raises:
+        DataDirectoryError: Another instance owns it, or it cannot be written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.chmod(0o700)
+        lock = (data_dir / "lock").open("a+")
+    except OSError as error:
+        raise DataDirectoryError(f"the data directory {data_dir} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise DataDirectoryError(f"the data directory {data_dir} is in use by process {owner or 'unknown'}") from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
