@@ -1,0 +1,76 @@
+"""Everything that we call and that is private in Faust. A test fails on any other Faust version, and so does import."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final
+
+import aiokafka
+import faust
+from faust.types import TP
+
+FAUST_VERSION: Final = "0.15.3"
+
+if faust.__version__ != FAUST_VERSION:
+    raise ImportError(
+        f"faust-streaming {faust.__version__} is installed, but its private calls are known for {FAUST_VERSION} only"
+    )
+
+
+async def commit(app: faust.App, offsets: Mapping[TP, int]) -> bool:
+    """Commit offsets (of the next message to read) under our own control.
+
+    Faust fences it: partitions that are not ours any more are left out, and the broker refuses a former member.
+
+    Returns:
+        False if the group has rebalanced meanwhile, so nothing was committed.
+    """
+    if not offsets:
+        return True
+    return bool(await app.consumer._commit_offsets(dict(offsets)))  # noqa: SLF001 - the point of this file
+
+
+def _client(app: faust.App) -> tuple[aiokafka.AIOKafkaConsumer, asyncio.AbstractEventLoop]:
+    thread = app.consumer._thread  # noqa: SLF001
+    return thread._ensure_consumer(), thread.thread_loop  # noqa: SLF001
+
+
+async def committed(app: faust.App, places: Iterable[TP]) -> dict[TP, int | None]:
+    """Return the group's committed offset (of the next message to read) of each place; None where there is none."""
+    client, loop = _client(app)
+
+    async def ask() -> dict[TP, int | None]:
+        return {place: await client.committed(aiokafka.TopicPartition(*place)) for place in places}
+
+    return await _in_thread(ask(), loop)
+
+
+async def end_offsets(app: faust.App, places: Iterable[TP]) -> dict[TP, int]:
+    """Return the offset after the last message of each place."""
+    client, loop = _client(app)
+    wanted = {aiokafka.TopicPartition(*place): place for place in places}
+
+    async def ask() -> dict[TP, int]:
+        found = await client.end_offsets(list(wanted))
+        return {wanted[place]: offset for place, offset in found.items()}
+
+    return await _in_thread(ask(), loop)
+
+
+async def _in_thread(question: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    # The consumer lives in a thread with a loop of its own; its method queue may be busy with a long fetch.
+    answer: Future[Any] = asyncio.run_coroutine_threadsafe(question, loop)
+    return await asyncio.wrap_future(answer)
+
+
+def generation(app: faust.App) -> int:
+    """Return the number of the group's current assignment."""
+    return int(app.consumer_generation_id)
+
+
+def end_offset_seen(app: faust.App, place: TP) -> int | None:
+    """Return the end of a partition as of the last fetch, without asking the broker; None if it was never fetched."""
+    if app._consumer is None or place not in app.consumer.assignment():  # noqa: SLF001
+        return None
+    end = app.consumer.highwater(place)
+    return None if end is None else int(end)

@@ -1,0 +1,120 @@
+"""What a group of workers is to the frame that runs it (`streams.worker`): the detect, incidents, alerts and sink groups."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogMessage:
+    """A message as it was read.
+
+    Attributes:
+        timestamp_us: The log's own timestamp; 0 if it has none.
+        value: Empty for a message without a value.
+    """
+
+    epoch: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_us: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Where it was read."""
+        return Place(self.topic, self.partition)
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutMessage:
+    """A message to be published. Without a partition, 0: only `checks` has more than one."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    partition: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned:
+    """A place that this worker owns from now on.
+
+    Attributes:
+        epoch: Of its topic.
+        committed: The group's committed offset, of the next message to read; None if it never committed here.
+        end: The offset after the last message, as of the assignment.
+    """
+
+    place: Place
+    epoch: str
+    committed: int | None
+    end: int
+
+
+Cut = TypeVar("Cut")
+
+
+class Group(Protocol[Cut]):
+    """One group's work on the places that one worker owns. All calls come from the worker's event loop, one at a time,
+    except that `handle`, `crowded` and `cut` also come while `keep` waits.
+
+    What the frame promises: messages of a place come in order and once; a message at or before the position that
+    `assign` returned never comes; outputs are published in order and acknowledged before `keep` is called for them.
+
+    Attributes:
+        name: Of the consumer group.
+        topics: What is read.
+    """
+
+    name: str
+    topics: tuple[str, ...]
+
+    async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
+        """Load what is known about these places, all that this worker owns; nothing of before is valid any more.
+
+        Returns:
+            The offset of the last message that is already included, -1 for none. May wait for a store that is
+            away (detection of the other workers goes on); is cancelled when the places are lost meanwhile.
+        """
+
+    def revoke(self) -> None:
+        """Forget everything: the places are lost. A last `keep` has been tried before."""
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Take in one message; return what it causes to be published.
+
+        Never raises for what a message holds (that is a dead letter); an exception is a bug and ends the process
+        before anything is acknowledged.
+        """
+
+    def crowded(self) -> bool:
+        """Say that `keep` must come before more can be taken in."""
+
+    def cut(self) -> Cut | None:
+        """Freeze what has been taken in so far, without waiting; None if nothing is new since the last good keep."""
+
+    async def keep(self, cut: Cut) -> Mapping[Place, int]:
+        """Make a cut durable.
+
+        Returns:
+            The offset of the last message that is safe for each place: the frame commits the one after it. Empty
+            if the store is away and it will be tried again with a later cut. May also wait for the store itself;
+            it is cancelled when the worker must end or lose its places.
+        """

@@ -1,0 +1,31 @@
+"""The part of the config that a stream worker needs, as frozen values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.policy import SECOND_US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """One worker process of any group.
+
+    Attributes:
+        data_dir: Owned by this process alone: its copy of the snapshots, its outbox, Faust's own directory.
+        observe_port: Port of /healthz and /metrics on `observe_host`; 0 takes a free one, None has none.
+        snapshot_interval_us: How often state is kept and positions are committed.
+        session_timeout_s: A worker that is silent for so long loses its partitions. Kafka's lower bound is
+            `group.min.session.timeout.ms` (6 s by default); the embedded broker has none.
+        start_timeout_s: How long the broker may be away at the start.
+        stop_timeout_s: How long an orderly end may wait for acknowledgements and for the store.
+        outbox_max_bytes: Bound of the outbox of a forgetful log.
+    """
+
+    data_dir: Path
+    observe_host: str = "127.0.0.1"
+    observe_port: int | None = None
+    snapshot_interval_us: int = 10 * SECOND_US
+    session_timeout_s: float = 10.0
+    start_timeout_s: float = 30.0
+    stop_timeout_s: float = 3.0
+    outbox_max_bytes: int = 512 * 1024 * 1024
