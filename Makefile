@@ -31,9 +31,13 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@touch $@
 
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' pyproject.toml requirements/build.in
+
 lock:  ## write the lock files anew from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml requirements/build.in -o requirements/run.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra dev pyproject.toml requirements/build.in -o requirements/dev.lock
+	$(COMPILE) -o requirements/production.lock
+	$(COMPILE) --extra embedded -o requirements/run.lock
+	$(COMPILE) --extra embedded --extra dev -o requirements/dev.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
