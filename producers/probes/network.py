@@ -1,0 +1,168 @@
+"""TCP connections and TLS over them, each for one check and closed at its end, with their phases measured."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from typing import Final
+
+from producers.contract import FailureReason
+from producers.errors import TransientError
+from producers.probes import certificates, names, routes
+from producers.probes.reading import Failed, Measurement
+
+MAX_ADDRESSES: Final = 4
+"""A name with more addresses is tried on the first ones: each gets a fair share of the time."""
+
+HANDSHAKE_GRACE_S: Final = 1.0
+"""asyncio's own limit of a handshake, after the deadline: it only sweeps up what a cancellation missed."""
+
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT})
+
+
+class Stream:
+    """A connection, plain or TLS. `close` does not wait for the peer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, if the connection has one."""
+        session: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
+        return session
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the next bytes, none at the end.
+
+        Raises:
+            Failed: connection_error or tls_error.
+        """
+        try:
+            return await self._reader.read(max_bytes)
+        except OSError as error:
+            raise _broken(error) from error
+
+    async def write(self, content: bytes) -> None:
+        """Send; returns when the kernel has taken it but for a last bit.
+
+        Raises:
+            Failed: connection_error or tls_error.
+        """
+        try:
+            self._writer.write(content)
+            await self._writer.drain()
+        except OSError as error:
+            raise _broken(error) from error
+
+    async def close(self) -> None:
+        """Say goodbye if that needs no waiting, and let go."""
+        self._writer.close()  # TLS: puts close_notify on the wire at once, where there is room
+        self._writer.transport.abort()  # and does not wait for the peer's
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+async def connect(host: str, port: int, measurement: Measurement) -> socket.socket:
+    """Resolve a name and connect to the first of its addresses that answers (phases dns and connect).
+
+    Raises:
+        Failed: dns_error, connection_error or timeout.
+        TransientError: This location has no network, or no sockets left.
+    """
+    if names.is_address(host):
+        addresses = [host]
+    else:
+        measurement.enter("dns")
+        found = await names.SYSTEM.addresses(host)
+        addresses = routes.in_order(found)[:MAX_ADDRESSES]
+    measurement.enter("connect")
+    connected = await _first_that_answers(addresses, port, measurement)
+    measurement.enter(None)
+    return connected
+
+
+async def open_plain(connected: socket.socket) -> Stream:
+    """Return a stream over a connected socket, which it then owns."""
+    return Stream(*await asyncio.open_connection(sock=connected))
+
+
+async def open_tls(
+    connected: socket.socket, context: ssl.SSLContext, name: str, measurement: Measurement
+) -> Stream:
+    """Return a TLS stream over a connected socket, which it then owns (phase tls).
+
+    `name` goes into SNI, and the certificate must match it if the context verifies.
+
+    Raises:
+        Failed: tls_error.
+    """
+    measurement.enter("tls")
+    limit_s = measurement.remaining_s + HANDSHAKE_GRACE_S
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=connected, ssl=context, server_hostname=name, ssl_handshake_timeout=limit_s
+        )
+    except ssl.SSLError as error:
+        raise Failed(FailureReason.TLS_ERROR, certificates.explain(error, name)) from error
+    except OSError as error:
+        raise Failed(FailureReason.TLS_ERROR, "the connection was lost during the TLS handshake") from error
+    measurement.enter(None)
+    return Stream(reader, writer)
+
+
+async def _first_that_answers(addresses: list[str], port: int, measurement: Measurement) -> socket.socket:
+    """Try the addresses in turn; each but the last has only its share of the time that is left."""
+    failures: list[OSError] = []
+    for tried, address in enumerate(addresses):
+        measurement.address = address
+        left = len(addresses) - tried
+        share_s = measurement.remaining_s / left if left > 1 else None
+        try:
+            async with asyncio.timeout(share_s):
+                return await _connect_to(address, port)
+        except OSError as error:  # TimeoutError is one: the share is used up, or the kernel gave up
+            if error.errno in _OURS:
+                raise TransientError(f"this process cannot open a connection: {error.strerror}") from error
+            failures.append(error)
+    if any(error.errno in _NO_ROUTE for error in failures) and routes.cut_off(addresses):
+        raise TransientError(f"this location has no network: no route to {addresses[0]} or anywhere else")
+    raise _unconnected(failures[-1], addresses, port)
+
+
+async def _connect_to(address: str, port: int) -> socket.socket:
+    # Numeric flags: this only fills in the form of a socket address, scope of a link-local one included.
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    family, kind, protocol, _, sockaddr = socket.getaddrinfo(
+        address, port, type=socket.SOCK_STREAM, flags=flags
+    )[0]
+    unconnected = socket.socket(family, kind, protocol)
+    try:
+        unconnected.settimeout(0)
+        unconnected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(unconnected, sockaddr)
+    except BaseException:
+        unconnected.close()
+        raise
+    return unconnected
+
+
+def _unconnected(error: OSError, addresses: list[str], port: int) -> Failed:
+    place = f"{addresses[-1]} port {port}"
+    if len(addresses) > 1:
+        place += f" (nor to {', '.join(addresses[:-1])})"
+    if isinstance(error, TimeoutError):
+        return Failed(FailureReason.TIMEOUT, f"no connection to {place}: no answer")
+    why = "refused" if isinstance(error, ConnectionRefusedError) else error.strerror or type(error).__name__
+    return Failed(FailureReason.CONNECTION_ERROR, f"no connection to {place}: {why}")
+
+
+def _broken(error: OSError) -> Failed:
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "unknown error").replace("_", " ").lower()
+        return Failed(FailureReason.TLS_ERROR, f"the TLS connection broke: {reason}")
+    what = "reset by the server" if isinstance(error, ConnectionResetError) else error.strerror or "lost"
+    return Failed(FailureReason.CONNECTION_ERROR, f"the connection was {what}")
