@@ -1,4 +1,4 @@
-"""What a decoded batch must hold beyond types and bounds. Fast for what is right, slow to say what is wrong."""
+"""What a decoded batch must hold beyond its types. Fast for what is right, slow only to say what is wrong."""
 
 import re
 from collections.abc import Sequence

@@ -1,0 +1,164 @@
+"""kafka-python clients that fail within seconds, in one line, and leave nothing behind when they do."""
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError
+from producers.settings import LogSettings
+
+REQUEST_TIMEOUT_S: Final = 10.0
+BOOTSTRAP_TIMEOUT_S: Final = 6.0
+KNOCK_TIMEOUT_S: Final = 3.0
+RECONNECT_MAX_S: Final = 2.0
+"""Bound of kafka-python's own backoff, whose default of 30 s would make a short outage a long one."""
+
+# Our credentials are refused: says the broker, or its connection closes in the middle of the login.
+_REFUSED_LOGIN: Final = (
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+# What the broker means for good: repeating the question does not help.
+_REFUSALS: Final = (
+    *_REFUSED_LOGIN,
+    kafka_errors.AuthorizationError,
+    kafka_errors.InvalidReplicationFactorError,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.InvalidConfigurationError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+)
+
+_Client = TypeVar("_Client")
+
+
+def kafka_options(settings: LogSettings) -> dict[str, Any]:
+    """Return the options that KafkaProducer, KafkaConsumer and KafkaAdminClient all take.
+
+    Raises:
+        ForewarnError: The CA file cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(settings.bootstrap),
+        "security_protocol": settings.security.upper(),
+        "bootstrap_timeout_ms": int(BOOTSTRAP_TIMEOUT_S * 1000),
+        "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
+        "reconnect_backoff_max_ms": int(RECONNECT_MAX_S * 1000),
+    }
+    if settings.ca_file is not None:
+        try:
+            settings.ca_file.read_bytes()
+        except OSError as error:
+            raise ForewarnError(
+                f"cannot read the log's CA file {settings.ca_file}: {error.strerror}"
+            ) from error
+        options["ssl_cafile"] = str(settings.ca_file)
+    if settings.security.startswith("sasl"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = settings.password
+    return options
+
+
+def connect(make: Callable[..., _Client], settings: LogSettings, **options: Any) -> _Client:
+    """Return a client of kafka-python that has reached the broker. Blocks for at most about ten seconds.
+
+    Args:
+        make: KafkaProducer, KafkaConsumer or KafkaAdminClient.
+        settings: Where the log is.
+        options: On top of `kafka_options`.
+
+    Raises:
+        LogUnavailableError: No broker answers.
+        LogRefusedError: It refuses our credentials.
+        ForewarnError: The CA file cannot be read.
+    """
+    merged = kafka_options(settings) | options
+    require_reachable(settings)
+    keeper = _ClientKeeper()
+    try:
+        return make(kafka_client=keeper, **merged)
+    except (kafka_errors.KafkaError, OSError, ValueError, RuntimeError) as error:
+        keeper.abandon()
+        # A refused login and a failed handshake look like a mere timeout from outside.
+        raise log_error(keeper.last_error or error, settings) from error
+
+
+def require_reachable(settings: LogSettings) -> None:
+    """Return if at least one bootstrap address takes a TCP connection.
+
+    kafka-python tries a refused connection again and again until its timeout: so knock on the door first.
+
+    Raises:
+        LogUnavailableError: None does; the text names each with its reason.
+    """
+    reasons = []
+    for address in settings.bootstrap:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
+        except (OSError, ValueError) as error:
+            reasons.append(f"{address} ({getattr(error, 'strerror', None) or error})")
+        else:
+            return
+    raise LogUnavailableError(f"cannot reach the broker at {', '.join(reasons)}")
+
+
+def log_error(error: BaseException, settings: LogSettings) -> ForewarnError:
+    """Return kafka-python's error as one of ours, with one line that a user can act on."""
+    if isinstance(error, ForewarnError):
+        return error
+    where = ", ".join(settings.bootstrap)
+    text = " ".join((f"{type(error).__name__}: {error}" if str(error) else type(error).__name__).split())
+    if isinstance(error, _REFUSED_LOGIN):
+        return LogRefusedError(f"the broker at {where} refuses user {settings.username!r}: {text}")
+    if isinstance(error, _REFUSALS):
+        return LogRefusedError(f"the broker at {where} refuses: {text}")
+    return LogUnavailableError(f"the broker at {where} does not answer: {text}")
+
+
+class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped base
+    """Remembers why the last connection failed, which kafka-python only logs."""
+
+    last_error: BaseException | None = None
+
+    async def _connect(self, node: Any, conn: KafkaConnection, **options: Any) -> None:
+        conn.init_future.add_errback(self._note)
+        await super()._connect(node, conn, **options)
+
+    def _note(self, error: BaseException) -> None:
+        # Once refused, what follows are consequences.
+        if not isinstance(self.last_error, _REFUSED_LOGIN):
+            self.last_error = error
+
+
+class _ClientKeeper:
+    """Holds what kafka-python makes in a constructor, and leaks (a thread, sockets) when that fails."""
+
+    def __init__(self) -> None:
+        self._client: KafkaNetClient | None = None
+        self._manager: _NotingManager | None = None
+
+    def __call__(self, **options: Any) -> KafkaNetClient:
+        net = NetworkSelector(**options)
+        self._manager = _NotingManager(net, **options)
+        self._client = KafkaNetClient(net=net, manager=self._manager, **options)
+        return self._client
+
+    @property
+    def last_error(self) -> BaseException | None:
+        return None if self._manager is None else self._manager.last_error
+
+    def abandon(self) -> None:
+        if self._client is not None:
+            with contextlib.suppress(kafka_errors.KafkaError, OSError, RuntimeError):
+                self._client.close()
