@@ -32,6 +32,11 @@ def derived_id(*parts: str | int | None) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
+def payload_checksum(payload: bytes) -> str:
+    """Return the checksum that a snapshot of this payload carries: blake2b, 32 hex digits."""
+    return hashlib.blake2b(payload, digest_size=16).hexdigest()
+
+
 class Deviation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A series leaves its norm (`active` true), or is back in it (false).
 
@@ -269,7 +274,7 @@ class Snapshot:
         group: detect, incidents, alerts.
         positions: (topic, partition, epoch, offset of the last message included) for each topic that was read.
         code: Version of the state's form; another one is not loaded (and said so).
-        payload: Compressed; `checksum` is blake2b of it.
+        payload: Compressed; `checksum` is `payload_checksum` of it.
     """
 
     group: str
