@@ -65,7 +65,10 @@ class Installation:
         self._broker.start()
         settings = self._store.settings
         self.runtime = Runtime(
-            pid=os.getpid(), bootstrap=self._broker.bootstrap, store_url=settings.url, store_token=settings.token or ""
+            pid=os.getpid(),
+            bootstrap=self._broker.bootstrap,
+            store_url=settings.url,
+            store_token=settings.token or "",
         )
         write_runtime(self._data_dir, self.runtime)
         done = subprocess.run(  # noqa: S603 - our own command, no shell

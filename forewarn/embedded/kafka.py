@@ -62,7 +62,9 @@ class ApacheKafkaBroker:
                 [*self._java(java), *command], capture_output=True, check=False, env=self._environment()
             )
             if done.returncode != 0:
-                raise LogUnavailableError(f"Apache Kafka could not format {self._directory}: {done.stderr.decode()[-500:]}")
+                raise LogUnavailableError(
+                    f"Apache Kafka could not format {self._directory}: {done.stderr.decode()[-500:]}"
+                )
         with (self._directory / "broker.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - as above
                 [*self._java(java), "kafka.Kafka", str(self._directory / "server.properties")],
@@ -116,7 +118,10 @@ class ApacheKafkaBroker:
             ]
             if listener.keystore_pem is not None:
                 # The broker is its own client between brokers: it trusts its own certificate.
-                lines += ["ssl.truststore.type=PEM", f"ssl.truststore.location={listener.keystore_pem.with_suffix('.ca')}"]
+                lines += [
+                    "ssl.truststore.type=PEM",
+                    f"ssl.truststore.location={listener.keystore_pem.with_suffix('.ca')}",
+                ]
             if listener.acls:
                 lines += [
                     "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
+
 from analytics.settings import StoreSettings
 
 START_TIMEOUT_S: Final = 30.0

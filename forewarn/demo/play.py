@@ -1,0 +1,249 @@
+"""Plays the demo: starts everything, lets the shop slow down, fail and recover, and judges what came of it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from analytics.client import connect
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from forewarn.baselines import latency_baselines
+from forewarn.board import Board
+from forewarn.config import load
+from forewarn.demo.config import LOCATIONS, SHOP, WARM_UP_CHECKS, write_config
+from forewarn.demo.judge import Findings, clock, find
+from forewarn.log_reader import LogReader
+from forewarn.up import Installation
+from producers.topics import ALERTS, CHECKS, DEVIATIONS, INCIDENTS, VERDICTS
+from streams.contract import SERVICE, Incident
+
+HEALTHY_S: Final = 12.0
+SLOW_S: Final = 38.0
+FAIL_S: Final = 12.0
+WAIT_S: Final = 40.0
+"""The longest wait for what must come: the first checks, the resolution, the last rows."""
+
+
+class DemoFault(Exception):  # noqa: N818 - it is the demo that has a fault to show
+    """The demo cannot go on."""
+
+
+@contextmanager
+def open_shop(directory: Path) -> Iterator[tuple[dict[str, str], Callable[[str], int]]]:
+    """Run the shop in a process of its own.
+
+    Yields:
+        Its ports and certificate, and a function that tells it a word and returns when (microseconds UTC).
+    """
+    process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [sys.executable, "-m", "forewarn.demo.shop", "--directory", str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin = process.stdin
+
+    def tell(word: str) -> int:
+        at_us = time.time_ns() // 1000
+        stdin.write(f"{word}\n")
+        stdin.flush()
+        return at_us
+
+    try:
+        yield json.loads(process.stdout.readline()), tell
+    finally:
+        stdin.close()
+        process.stdout.close()
+        try:
+            process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Stage:
+    """The screen, and what feeds it."""
+
+    def __init__(self, console: Console, installation: Installation, reader: LogReader, live: Live | None) -> None:
+        self.board = Board()
+        self.resolved = False
+        self._console = console
+        self._installation = installation
+        self._reader = reader
+        self._live = live
+        self._baselines_at_s = 0.0
+
+    def say(self, text: str) -> None:
+        """Add a line of our own."""
+        line = self.board.say(text)
+        if self._live is None:
+            self._console.print(line)
+
+    def play(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Go on for so long, or until something is so.
+
+        Returns:
+            Whether it became so.
+        """
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s:
+            self._installation.care()
+            for event in self._reader.poll(timeout_s=0.2):
+                line = self.board.apply(event)
+                if line is not None and self._live is None:
+                    self._console.print(line)
+                if isinstance(event, Incident) and event.target == SHOP and event.subject == SERVICE:
+                    self.resolved = event.resolved_at_us is not None
+            self._refresh()
+            if until():
+                return True
+        return False
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._baselines_at_s > 2.0:
+            self._baselines_at_s = time.monotonic()
+            self.board.set_baselines(latency_baselines(self._installation.store_settings()))
+        if self._live is not None:
+            self._live.update(self.board.render(), refresh=True)
+
+
+def play(data_dir: Path, console: Console) -> bool:
+    """Play the demo in an empty or absent directory.
+
+    Returns:
+        Whether it showed what it promises.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    config_file = data_dir / "forewarn.yaml"
+    began_s = time.monotonic()
+    with open_shop(data_dir / "shop") as (shop, tell):
+        write_config(
+            config_file,
+            http_port=int(shop["http"]),
+            tls_port=int(shop["tls"]),
+            ca_file=Path(shop["ca"]).absolute(),
+        )
+        config = load(config_file)
+        console.print(f"forewarn demo: starting broker, store, workers and producers in {data_dir} ...")
+        installation = Installation(config, config_file, data_dir, say=lambda text: console.print(text, style="red"))
+        try:
+            installation.start()
+            findings, report = _act(installation, console, tell, config_file, data_dir)
+        finally:
+            installation.stop()
+    _show(console, findings, report, data_dir, seconds=time.monotonic() - began_s)
+    return not findings.faults()
+
+
+def _act(
+    installation: Installation,
+    console: Console,
+    tell: Callable[[str], int],
+    config_file: Path,
+    data_dir: Path,
+) -> tuple[Findings, Path | None]:
+    assert installation.runtime is not None
+    topics = (CHECKS, DEVIATIONS, VERDICTS, INCIDENTS, ALERTS)
+    reader = LogReader(installation.log_settings(), topics, from_start=True)
+    live = Live(console=console, auto_refresh=False, vertical_overflow="crop") if console.is_terminal else None
+    try:
+        if live is not None:
+            live.start()
+        stage = Stage(console, installation, reader, live)
+        slow_at_us, fail_at_us = _scenes(stage, tell)
+    finally:
+        if live is not None:
+            live.stop()
+        reader.close()
+    # The producers end first, so that nothing is under way while the rows are counted.
+    installation.stop_producers()
+    store = connect(installation.store_settings())
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        findings = find(store, slow_at_us=slow_at_us, fail_at_us=fail_at_us, log_checks=stage.board.checks)
+        if not findings.faults() or time.monotonic() > deadline_s:
+            break
+        time.sleep(0.5)
+    report = _report(config_file, data_dir)
+    return findings, report
+
+
+def _scenes(stage: Stage, tell: Callable[[str], int]) -> tuple[int, int]:
+    """Let the shop be healthy, slow down, fail and recover.
+
+    Returns:
+        When it was told to slow down and to fail.
+
+    Raises:
+        DemoFault: The checks do not come.
+    """
+    stage.say(f"the shop is well; baselines warm up ({WARM_UP_CHECKS} checks from each of {len(LOCATIONS)} locations)")
+    if not stage.play(WAIT_S, until=lambda: stage.board.slowest_count() >= WARM_UP_CHECKS):
+        raise DemoFault("the checks of all targets from all locations did not come; see logs/ in the data directory")
+    stage.play(HEALTHY_S)
+    slow_at_us = tell("slow")
+    stage.say("the shop begins to slow down, little by little")
+    stage.play(SLOW_S)
+    fail_at_us = tell("fail")
+    stage.say("the shop answers 502")
+    stage.play(FAIL_S)
+    tell("recover")
+    stage.say("the shop has recovered")
+    stage.play(WAIT_S, until=lambda: stage.resolved)
+    stage.play(2.0)
+    return slow_at_us, fail_at_us
+
+
+def _report(config_file: Path, data_dir: Path) -> Path | None:
+    """Make this month's SLA report with the ordinary command; None (and its words on stderr) if it could not."""
+    path = data_dir / "report.html"
+    words = ("report", "--month", f"{datetime.now(UTC):%Y-%m}", "--out", str(path))
+    command = [
+        sys.executable,
+        "-m",
+        "forewarn",
+        *words,
+        "--config",
+        str(config_file),
+        "--data-dir",
+        str(data_dir),
+    ]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
+    return path if done.returncode == 0 else None
+
+
+def _show(console: Console, findings: Findings, report: Path | None, data_dir: Path, *, seconds: float) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title="\nWhat happened", title_justify="left")
+    warned_at_us, failed_at_us = findings.warned_at_us, findings.failed_at_us
+    lead = "none"
+    if warned_at_us is not None and failed_at_us is not None:
+        lead = f"{(failed_at_us - warned_at_us) / 1e6:.0f} s before the first failing check"
+    rows = ", ".join(f"{count} {name}" for name, count in findings.rows.items())
+    for name, value in (
+        ("slow-down began", clock(findings.slow_at_us)),
+        ("early warning", f"{clock(warned_at_us)}: {findings.warning}"),
+        ("outage began", f"{clock(failed_at_us)} (declared {clock(findings.outage_at_us)})"),
+        ("lead time", f"[bold green]{lead}[/]" if lead != "none" else f"[bold red]{lead}[/]"),
+        ("resolved", clock(findings.resolved_at_us)),
+        ("certificate", f"apart from that: {findings.certificate}"),
+        ("control target", "raised nothing" if not findings.control_raised else "raised something"),
+        ("rows stored", f"{rows}; {findings.missing} missing"),
+        ("SLA report", "not made" if report is None else str(report)),
+        ("took", f"{seconds:.0f} s"),
+        ("query the store", f"forewarn sql --data-dir {data_dir} 'SHOW TABLES'"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    for fault in findings.faults():
+        console.print(f"demo failed: {fault}", style="bold red")
