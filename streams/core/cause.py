@@ -1,0 +1,142 @@
+"""The cause of an incident as one line: what, where, since when, how far from normal, in which phase, time left.
+
+The numbers come from the reasons' own texts, which detection writes; nothing here says them a second time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from streams.contract import Reason
+
+MAX_NAMES = 3
+"""More locations or targets than this are named by count: a line must stay a line."""
+
+
+def instant(at_us: int) -> str:
+    """Return `2026-11-22 10:00:05 UTC`; what no calendar holds is shown as its number."""
+    try:
+        return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{at_us} µs"
+
+
+def span(duration_us: int) -> str:
+    """Return a duration as a person says it: `40 s`, `95 min`, `7 h`, `9 days`."""
+    seconds = max(duration_us, 0) / 1_000_000
+    for unit, width, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < limit:
+            return f"{seconds / width:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def names(values: Iterable[str]) -> str:
+    """Return `ams`, `ams and fra`, `ams, fra and nyc`, or a count of many."""
+    ordered = sorted(set(values))
+    if len(ordered) > MAX_NAMES:
+        return f"{', '.join(ordered[:MAX_NAMES])} and {len(ordered) - MAX_NAMES} more"
+    if len(ordered) < 2:
+        return "".join(ordered)
+    return f"{', '.join(ordered[:-1])} and {ordered[-1]}"
+
+
+def warning_cause(reasons: Sequence[Reason], since_us: int) -> str:
+    """Return the cause of an early warning, most telling reason first.
+
+    Args:
+        reasons: Of the incident's subject.
+        since_us: The first abnormal tick.
+    """
+    parts = [_part(reason) for reason in reasons]
+    line = "; ".join(dict.fromkeys(part for part in parts if part))
+    return line if " since " in line else f"{line} since {instant(since_us)}".lstrip()
+
+
+def outage_cause(reasons: Sequence[Reason], locations: Sequence[str], since_us: int) -> str:
+    """Return the cause of an outage: `failing at ams and fra: http_status 502, since …`."""
+    where = f" at {names(locations)}" if locations else ""
+    failing = [reason for reason in reasons if reason.kind == "failing"]
+    texts = dict.fromkeys(_without_head(reason) for reason in failing)
+    what = "; ".join(text for text in texts if text)
+    line = f"failing{where}: {what}" if what else f"failing{where}"
+    return line if " since " in line else f"{line}, since {instant(since_us)}"
+
+
+def trouble_cause(
+    location: str,
+    *,
+    targets: Sequence[str],
+    addresses: int,
+    failures: Counter[str],
+    since_us: int,
+    anchor: bool,
+    blind: bool,
+) -> str:
+    """Return the cause of a location's trouble.
+
+    Args:
+        location: Its name.
+        targets: The targets that failed together from there.
+        addresses: How many distinct addresses they have.
+        failures: Failure reasons of them, counted.
+        since_us: The first failing check.
+        anchor: Its own anchor check fails.
+        blind: No other location works, so nobody sees anything.
+    """
+    signs = ["its anchor check fails"] if anchor else []
+    if targets:
+        kind = f" ({failures.most_common(1)[0][0]})" if failures else ""
+        some = f": {names(targets)}"
+        signs.append(
+            f"{count(len(targets), 'target')} on {count(addresses, 'address', 'addresses')} fail together{kind}{some}"
+        )
+    line = f"location {location} is in trouble: {'; '.join(signs)}, since {instant(since_us)}"
+    return f"{line}; no other location works, so nobody sees anything" if blind else line
+
+
+def silence_cause(location: str, *, targets: int, blind_targets: int, since_us: int) -> str:
+    """Return the cause of a location's silence.
+
+    Args:
+        location: Its name.
+        targets: How many targets it should report and does not.
+        blind_targets: Those of them that no other location reports either.
+        since_us: The first tick that is missing.
+    """
+    line = f"no checks from location {location} for {count(targets, 'target')} since {instant(since_us)}"
+    if blind_targets:
+        verb = "is" if blind_targets == 1 else "are"
+        line += f"; {count(blind_targets, 'target')} {verb} seen by nobody"
+    return line
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return `1 target`, `3 targets`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _part(reason: Reason) -> str:
+    text = reason.text.strip().rstrip(".") or _from_fields(reason)
+    if reason.phase is not None and reason.phase not in text:
+        text += f", in the {reason.phase} phase"
+    if reason.locations and " at " not in text:
+        text += f" at {names(reason.locations)}"
+    if reason.time_left_us is not None and "left" not in text:
+        text += f", {span(reason.time_left_us)} left"
+    return text
+
+
+def _from_fields(reason: Reason) -> str:
+    text = reason.metric or reason.kind
+    if reason.value is not None:
+        text += f" {reason.value:g}"
+    if reason.baseline is not None:
+        text += f", normally {reason.baseline:g}"
+    return text
+
+
+def _without_head(reason: Reason) -> str:
+    text = reason.text.strip().rstrip(".") or (reason.failure or "")
+    for head in ("failing:", "fails:", "failing"):
+        text = text.removeprefix(head).strip()
+    return text

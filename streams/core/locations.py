@@ -1,0 +1,104 @@
+"""All locations as of one event time: which are in trouble, which are silent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streams.contract import Incident, Verdict
+from streams.core.landscape import Landscape
+from streams.core.trouble import RECOUNT_US, Trouble, judge_silence, judge_trouble, tell
+from streams.policy import IncidentPolicy
+
+
+class Wake(NamedTuple):
+    """A time at which a location must be judged again, whether or not a verdict comes then."""
+
+    at_us: int
+    location: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Locations:
+    """The landscape, and the incidents of locations that are open over it."""
+
+    policy: IncidentPolicy
+    landscape: Landscape = field(default_factory=Landscape)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    silences: dict[str, Incident] = field(default_factory=dict)
+
+    def advance(self, at_us: int, verdicts: Iterable[Verdict], due: Iterable[str]) -> tuple[list[Incident], list[Wake]]:
+        """Take in the verdicts of one event time, judge the locations that they touch and those that are due.
+
+        Returns:
+            Revisions to be published, and when to judge again.
+        """
+        judged = set(due)
+        wakes: list[Wake] = []
+        touched: set[str] = set()
+        for verdict in verdicts:
+            change = self.landscape.apply(verdict)
+            touched |= change.touched
+            for location, counts_from_us in change.suspicions:
+                if counts_from_us > at_us:
+                    wakes.append(Wake(counts_from_us, location))
+                else:
+                    judged.add(location)
+        # A location without trouble is judged only when a sign begins to count: members that go open none.
+        anchored = {location for location in touched if self.landscape.anchor(location) is not None}
+        judged |= touched & (self.troubles.keys() | self.silences.keys() | self.landscape.silent.keys() | anchored)
+        revisions = self._judge(sorted(judged), at_us, wakes)
+        return revisions + self._tell(sorted(set(due)), at_us), wakes
+
+    def held_from(self) -> Mapping[str, int]:
+        """Return the locations in trouble, each with the time from which its word is not taken."""
+        return {location: trouble.from_us for location, trouble in self.troubles.items()}
+
+    def open(self) -> list[Incident]:
+        """Return the open incidents of locations."""
+        return [trouble.incident for trouble in self.troubles.values()] + list(self.silences.values())
+
+    def _judge(self, locations: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
+        revisions: list[Incident] = []
+        for location in locations:
+            before = self.troubles.get(location)
+            trouble, told = judge_trouble(before, location, self.landscape, at_us, self.policy)
+            revisions.extend(told)
+            self._keep_trouble(location, before, trouble, at_us, wakes)
+            known = self.silences.get(location)
+            silence, told = judge_silence(known, location, self.landscape, at_us)
+            revisions.extend(told)
+            if silence is None:
+                self.silences.pop(location, None)
+            else:
+                self.silences[location] = silence
+                if known is None:
+                    wakes.append(Wake(at_us + RECOUNT_US, location))
+        return revisions
+
+    def _keep_trouble(
+        self, location: str, before: Trouble | None, trouble: Trouble | None, at_us: int, wakes: list[Wake]
+    ) -> None:
+        if trouble is None:
+            self.troubles.pop(location, None)
+            return
+        self.troubles[location] = trouble
+        if before is None:
+            wakes.append(Wake(at_us + RECOUNT_US, location))
+        if trouble.clear_since_us is not None and trouble.clear_since_us == at_us:
+            wakes.append(Wake(at_us + trouble.hold_us, location))
+
+    def _tell(self, due: Sequence[str], at_us: int) -> list[Incident]:
+        """Publish new troubles, recount those that are due, and tell all when sight is lost or comes back."""
+        if not self.troubles:
+            return []
+        blind = not any(
+            count > 0 and location not in self.troubles for location, count in self.landscape.reporting.items()
+        )
+        revisions: list[Incident] = []
+        for location in sorted(self.troubles):
+            trouble = self.troubles[location]
+            recount = location in due and at_us >= trouble.incident.opened_at_us + RECOUNT_US
+            if trouble.incident.cause == "" or trouble.blind != blind or (recount and trouble.incident.revision == 0):
+                self.troubles[location], told = tell(trouble, location, self.landscape, at_us, blind=blind)
+                revisions.extend(told)
+        return revisions

@@ -1,0 +1,168 @@
+"""A location's own trouble and its silence: told once, as the location's, and not once a target.
+
+A location is in trouble when enough targets on enough addresses fail **together** from it and not by quorum
+elsewhere, or when its own anchor check fails. Together means that one moment lies before the first failing check of
+each of them and at most two of its intervals before it; and each must have failed for a whole interval. Without that,
+a few single lost checks, or a few sites that have refused one location for weeks, would pass for trouble of a
+location with a thousand targets, and trouble takes the page from every target that is seen from there alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from streams.contract import Incident
+from streams.core.cause import silence_cause, trouble_cause
+from streams.core.incident import Revisions, new_incident, revise
+from streams.core.landscape import Landscape, Member
+from streams.policy import IncidentPolicy
+
+LOCATION_TROUBLE: Final = "location_trouble"
+SILENCE: Final = "silence"
+RECOUNT_US: Final = 60_000_000
+"""So long after opening, the targets are counted again: at the opening only the first few are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A location that is in trouble.
+
+    Attributes:
+        from_us: The fault began at this time or after it: what failed before fails for a reason of its own.
+        hold_us: It is over when the signs have been away for so long.
+        clear_since_us: When the signs went away; None while they are there, or nothing is reported.
+    """
+
+    incident: Incident
+    from_us: int
+    hold_us: int
+    clear_since_us: int | None = None
+    blind: bool = False
+
+
+def judge_trouble(
+    trouble: Trouble | None, location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy
+) -> tuple[Trouble | None, Revisions]:
+    """Judge one location as of one event time. A new trouble has no cause yet: `tell` publishes it."""
+    if trouble is None:
+        return _open(location, landscape, at_us, policy)
+    if not landscape.works(location):
+        return replace(trouble, clear_since_us=None), ()
+    if _lasts(trouble, location, landscape, policy):
+        return replace(trouble, clear_since_us=None), ()
+    since_us = trouble.clear_since_us
+    if since_us is None:
+        return replace(trouble, clear_since_us=at_us), ()
+    if at_us < since_us + trouble.hold_us:
+        return trouble, ()
+    return None, (revise(trouble.incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
+
+
+def tell(
+    trouble: Trouble, location: str, landscape: Landscape, at_us: int, *, blind: bool
+) -> tuple[Trouble, Revisions]:
+    """Say whom it concerns, and whether nobody sees anything: at first, and again if that is something new."""
+    cause = _cause(trouble, location, landscape, blind=blind)
+    trouble = replace(trouble, blind=blind)
+    if cause is None or cause == trouble.incident.cause:
+        return trouble, ()
+    if trouble.incident.cause == "":
+        incident = msgspec.structs.replace(trouble.incident, cause=cause)
+    else:
+        incident = revise(trouble.incident, "updated", updated_at_us=at_us, cause=cause)
+    return replace(trouble, incident=incident), (incident,)
+
+
+def judge_silence(
+    incident: Incident | None, location: str, landscape: Landscape, at_us: int
+) -> tuple[Incident | None, Revisions]:
+    """Open, recount or resolve the silence of one location, as of one event time."""
+    silence = landscape.silence(location)
+    if silence is None:
+        if incident is None:
+            return None, ()
+        return None, (revise(incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
+    targets, unseen, since_us = silence
+    cause = silence_cause(location, targets=targets, blind_targets=unseen, since_us=since_us)
+    if incident is None:
+        incident = new_incident(
+            target=None, location=location, subject=SILENCE, opened_at_us=at_us, began_at_us=since_us
+        )
+        incident = msgspec.structs.replace(incident, kind="silence", cause=cause, locations=[location])
+        return incident, (incident,)
+    if at_us < incident.opened_at_us + RECOUNT_US or incident.revision > 0 or cause == incident.cause:
+        return incident, ()
+    incident = revise(incident, "updated", updated_at_us=at_us, cause=cause)
+    return incident, (incident,)
+
+
+def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> tuple[Trouble | None, Revisions]:
+    anchor = landscape.anchor(location)
+    cluster = [anchor] if anchor is not None else _together(landscape.members(location), at_us, policy)
+    if not cluster:
+        return None, ()
+    incident = new_incident(
+        target=None,
+        location=location,
+        subject=LOCATION_TROUBLE,
+        opened_at_us=at_us,
+        began_at_us=min(member.began_us for member in cluster),
+    )
+    trouble = Trouble(
+        incident=msgspec.structs.replace(incident, kind="location_trouble", locations=[location]),
+        from_us=min(member.earliest_us for member in cluster),
+        hold_us=policy.success_ticks * max(member.interval_us for member in cluster),
+    )
+    return trouble, ()
+
+
+def _together(members: Iterable[Member], at_us: int, policy: IncidentPolicy) -> list[Member]:
+    """Return signs that one fault explains, or nothing."""
+    counting = [member for member in members if member.counts_from_us <= at_us]
+    if len(counting) < policy.trouble_targets:
+        return []
+    counting.sort(key=lambda member: (member.began_us, member.target))
+    for first, oldest in enumerate(counting):
+        # The fault lies at or before the oldest's first failing check; later ones must reach back to it.
+        cluster = [member for member in counting[first:] if member.earliest_us <= oldest.began_us]
+        if _enough(cluster, policy):
+            return cluster
+    return []
+
+
+def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:
+    addresses: set[str] = set()
+    for number, member in enumerate(members, start=1):
+        addresses.add(member.address)
+        if number >= policy.trouble_targets and len(addresses) >= policy.trouble_addresses:
+            return True
+    return False
+
+
+def _lasts(trouble: Trouble, location: str, landscape: Landscape, policy: IncidentPolicy) -> bool:
+    if landscape.anchor(location) is not None:
+        return True
+    return _enough(_concerned(trouble, location, landscape), policy)
+
+
+def _concerned(trouble: Trouble, location: str, landscape: Landscape) -> Iterable[Member]:
+    return (member for member in landscape.members(location) if member.began_us >= trouble.from_us)
+
+
+def _cause(trouble: Trouble, location: str, landscape: Landscape, *, blind: bool) -> str | None:
+    members = list(_concerned(trouble, location, landscape))
+    anchor = landscape.anchor(location) is not None
+    if not members and not anchor:
+        return None  # on its way out: what was said stands
+    return trouble_cause(
+        location,
+        targets=[member.target for member in members],
+        addresses=len({member.address for member in members}),
+        failures=Counter(sorted(member.failure for member in members if member.failure is not None)),
+        since_us=trouble.incident.began_at_us,
+        anchor=anchor,
+        blind=blind,
+    )

@@ -1,0 +1,197 @@
+"""The incident of one target and one subject, as timelines: one letter a tick.
+
+H healthy, D degraded by a deviation, P failures under the quorum, F failing, U unknown.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+
+from streams.contract import SERVICE, Incident, Reason
+from streams.core.incident import Finding, Sign, SubjectState, counts_failures, pages_early, step
+from streams.policy import IncidentPolicy
+
+SIGNS = {"H": Sign.HEALTHY, "D": Sign.DEGRADED, "P": Sign.PARTIAL, "F": Sign.FAILING, "U": Sign.UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Warned:
+    tick: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    tick: int
+
+
+@dataclass(frozen=True)
+class Escalated:
+    tick: int
+
+
+@dataclass(frozen=True)
+class Resolved:
+    tick: int
+
+
+Event = Warned | Opened | Escalated | Resolved
+
+
+def reason(kind: str, **fields: object) -> Reason:
+    return Reason(**{"kind": kind, "subject": SERVICE, "text": kind, "probe": "http", "since_us": 0, **fields})  # type: ignore[arg-type]
+
+
+def reasons_of(letter: str) -> tuple[Reason, ...]:
+    kinds = {"D": reason("latency_level", metric="latency"), "P": reason("partial_failure"), "F": reason("failing")}
+    return (kinds[letter],) if letter in kinds else ()
+
+
+def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
+    state = SubjectState()
+    published: list[Incident] = []
+    since_us = 0
+    for tick, letter in enumerate(line):
+        if tick and letter != line[tick - 1]:
+            since_us = tick
+        finding = Finding(tick_us=tick, sign=SIGNS[letter], since_us=since_us, reasons=reasons_of(letter))
+        state, revisions = step("shop/web", SERVICE, state, finding, policy)
+        published.extend(revisions)
+    return published
+
+
+def run(line: str, **thresholds: int) -> list[Event]:
+    events: list[Event] = []
+    for incident in revisions_of(line, IncidentPolicy(**thresholds)):  # type: ignore[arg-type]
+        tick = incident.updated_at_us
+        if incident.effect == "opened":
+            events.append(Warned(tick) if incident.kind == "early_warning" else Opened(tick))
+        elif incident.effect == "escalated":
+            events.append(Escalated(tick))
+        elif incident.effect == "resolved":
+            events.append(Resolved(tick))
+    return events
+
+
+def test_three_failing_ticks_open_one_incident_and_two_healthy_ones_resolve_it() -> None:
+    """Opens on the third F, not before; the H between does not resolve it."""
+    #           0123456789
+    assert run("HFFFFHFHHH") == [Opened(3), Resolved(8)]
+
+
+def test_two_failing_ticks_open_nothing() -> None:
+    """A run that is broken starts anew."""
+    #           012345678
+    assert run("FFHFFHFFH") == []
+
+
+def test_an_early_warning_becomes_the_outage() -> None:
+    """One incident: warned, escalated, resolved."""
+    #           01234567
+    assert run("HDDFFFHH") == [Warned(1), Escalated(5), Resolved(7)]
+
+
+def test_an_outage_keeps_the_time_of_its_early_warning() -> None:
+    """warned_at stays, opened_at stays, began_at is the first failing tick."""
+    outage = revisions_of("HDDFFF", IncidentPolicy())[-1]
+    assert (outage.kind, outage.opened_at_us, outage.warned_at_us, outage.outage_at_us) == ("outage", 1, 1, 5)
+    assert outage.began_at_us == 3
+    assert (outage.page, outage.severity) == (True, "critical")
+
+
+def test_an_outage_without_a_warning_is_dated_back_to_the_first_failing_tick() -> None:
+    """Opened at the third F, begun at the first."""
+    (outage,) = revisions_of("HFFF", IncidentPolicy())
+    assert (outage.opened_at_us, outage.began_at_us, outage.warned_at_us) == (3, 1, None)
+
+
+def test_failures_under_the_quorum_warn_after_their_own_patience() -> None:
+    """Four P are nothing, five are a warning."""
+    #           0123456789
+    assert run("PPPPHPPPPP") == [Warned(9)]
+
+
+def test_a_failing_tick_continues_a_run_of_partial_failures() -> None:
+    """Failing is more than partly failing, so it does not begin the count anew."""
+    #           012345
+    assert run("PPFPPP") == [Warned(4)]
+
+
+def test_unknown_ticks_hold_every_run() -> None:
+    """U is neither healthy nor failing: the F around it count on, and so do the H."""
+    #           0123456789
+    assert run("FFUUFHUUHH") == [Opened(4), Resolved(8)]
+
+
+def test_unknown_never_resolves() -> None:
+    """A target that nobody sees stays what it was."""
+    assert run("FFFUUUUUUU") == [Opened(2)]
+
+
+def test_after_it_is_resolved_the_next_one_is_another_incident() -> None:
+    """Two outages, two ids."""
+    line = "FFFHHFFF"
+    assert run(line) == [Opened(2), Resolved(4), Opened(7)]
+    assert len({incident.incident_id for incident in revisions_of(line, IncidentPolicy())}) == 2
+
+
+def test_degraded_ticks_keep_an_outage_open() -> None:
+    """On the way back it is not healthy yet, and it is no second incident."""
+    #           0123456789
+    assert run("FFFDDDHDHH") == [Opened(2), Resolved(9)]
+
+
+def test_revisions_count_up_and_carry_the_id() -> None:
+    """`<incident_id>.<revision>`, from 0."""
+    revisions = revisions_of("DFFFHH", IncidentPolicy())
+    assert [incident.id for incident in revisions] == [f"{revisions[0].incident_id}.{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("failure_ticks", "success_ticks", "expected"),
+    [(1, 1, [Opened(1), Resolved(2), Opened(3)]), (2, 3, [Opened(4)]), (4, 1, [])],
+)
+def test_thresholds_are_the_policys(failure_ticks: int, success_ticks: int, expected: list[Event]) -> None:
+    """HFHFFHH under several policies."""
+    #           0123456
+    line = "HFHFFHH"
+    found = run(line, failure_ticks=failure_ticks, success_ticks=success_ticks)
+    assert found[: len(expected)] == expected
+    assert bool(found) == bool(expected)
+
+
+def test_the_same_finding_again_publishes_nothing() -> None:
+    """A flapping target is no flood: a revision is published only when it says more."""
+    assert [incident.effect for incident in revisions_of("DDDDPPDDPD", IncidentPolicy())] == ["opened", "updated"]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "pages"),
+    [
+        ([reason("latency_level", metric="latency")], False),
+        ([reason("latency_level", metric="latency"), reason("latency_spread", metric="latency")], False),
+        ([reason("failure_ratio", metric="failure_ratio"), reason("partial_failure", failure="timeout")], False),
+        ([reason("latency_level", metric="latency"), reason("failure_ratio", metric="failure_ratio")], True),
+        ([reason("forecast", subject="disk", severity="critical", time_left_us=10)], True),
+        ([reason("forecast", subject="disk", severity="critical", time_left_us=3_600_000_000)], False),
+        ([reason("forecast", subject="disk", severity="warning", time_left_us=10)], False),
+        ([reason("forecast", subject="disk", severity="critical", time_left_us=None)], False),
+        ([], False),
+    ],
+)
+def test_an_early_warning_pages_for_short_time_left_or_two_signals(reasons: list[Reason], pages: bool) -> None:
+    """Two detectors of one metric are one signal; time left alone or severity alone wakes nobody."""
+    assert pages_early(reasons, IncidentPolicy()) is pages
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        (reason("latency_level", metric="latency"), False),
+        (reason("partial_failure"), True),
+        (reason("failure_ratio", metric="failure_ratio"), True),
+        (reason("flapping", failure="timeout"), True),
+    ],
+)
+def test_reasons_that_rest_on_failed_checks(which: Reason, expected: bool) -> None:
+    """They may be a location's, so they wait for the other targets."""
+    assert counts_failures(which) is expected
