@@ -1,6 +1,6 @@
 """The live screen: a table of targets with state, latency against baseline, and a line for each event."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +23,9 @@ class _Row:
     """What the board knows of one target."""
 
     verdict: str = "unknown"
-    latency_us: dict[tuple[str, str], float] = field(default_factory=dict)
+    latency_us: dict[tuple[str, str], float] = field(default_factory=dict)  # by (location, probe), as the next two
     last: dict[tuple[str, str], str] = field(default_factory=dict)
-    checks: int = 0
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     reason: str = ""
 
 
@@ -75,13 +75,17 @@ class Board:
         """Give the latency that is normal by target, as the workers have learned it."""
         self._baselines = latency_us
 
+    def counts(self) -> dict[tuple[str, str, str], int]:
+        """Return the checks seen by (target, location, probe)."""
+        return {(target, *key): count for target, row in self._rows.items() for key, count in row.counts.items()}
+
     def _row(self, target: str) -> _Row:
         return self._rows.setdefault(target, _Row())
 
     def _apply_checks(self, batch: CheckBatch) -> None:
         for i, target in enumerate(batch.target):
             row, key = self._row(target), (batch.location, batch.probe[i])
-            row.checks += 1
+            row.counts[key] += 1
             self.checks += 1
             duration_us = batch.duration_us[i]
             row.last[key] = batch.reason[i] or "" if batch.outcome[i] != Outcome.SUCCESS else ""
@@ -109,7 +113,7 @@ class Board:
         shown = failed[0] if failed else "–" if latency_us is None else f"{latency_us / 1000:.0f} ms"
         normal = "–" if latency_us is None else "warm-up" if baseline_us is None else f"{baseline_us / 1000:.0f} ms"
         ratio = "" if latency_us is None or not baseline_us or failed else f"{latency_us / baseline_us:.1f}"
-        return shown, normal, ratio, str(row.checks)
+        return shown, normal, ratio, str(row.counts.total())
 
 
 def _line(at_us: int, what: str, text: str, style: str) -> Text:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
+from analytics.settings import StoreSettings
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
@@ -21,6 +22,7 @@ from forewarn.embedded.store_process import StoreProcess
 from forewarn.errors import DataDirectoryError
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
 from producers.errors import ForewarnError
+from producers.settings import LogSettings
 
 WORKERS: Final = ("sink", "detect", "incidents", "alerts")
 PRODUCERS_END_S: Final = 1.5
@@ -92,6 +94,14 @@ class Installation:
             self.children.append(child)
             child.start()
 
+    def log_settings(self) -> LogSettings:
+        """How to reach the broker."""
+        return self._config.log_settings(self.runtime)
+
+    def store_settings(self) -> StoreSettings:
+        """How to reach the store."""
+        return self._config.store_settings(self.runtime)
+
     def care(self) -> None:
         """Look after everything once; call it about five times a second."""
         if not self._store.running:
@@ -122,11 +132,16 @@ class Installation:
             found["store"] = self._store.pid
         return found | {child.name: child.pid for child in self.children if child.pid is not None}
 
+    def stop_producers(self) -> None:
+        """End the producers in order; they are not started again."""
+        producers = [child for child in self.children if child.name not in WORKERS]
+        self._end(producers, signal.SIGTERM, PRODUCERS_END_S)
+        self.children = [child for child in self.children if child.name in WORKERS]
+
     def stop(self) -> None:
         """End everything in order, within five seconds. What is not stored yet waits in the outboxes."""
-        producers = [child for child in self.children if child.name not in WORKERS]
+        self.stop_producers()
         workers = [child for child in self.children if child.name in WORKERS]
-        self._end(producers, signal.SIGTERM, PRODUCERS_END_S)
         self._end(workers, signal.SIGTERM, WORKERS_END_S)
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):

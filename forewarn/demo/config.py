@@ -6,8 +6,11 @@ from typing import Final
 LOCATIONS: Final = ("ams", "fra")
 SHOP: Final = "demo/shop"
 CONTROL: Final = "demo/control"
+TARGETS: Final = (SHOP, CONTROL)
+FRONT: Final = "front"
+"""The probe of the targets' latency."""
+
 WARM_UP_CHECKS: Final = 20
-INTERVAL_US: Final = 1_000_000
 
 _TEXT: Final = """\
 # Written by `forewarn demo`. Intervals and warm-up are shortened so that the demo takes two minutes;

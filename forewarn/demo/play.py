@@ -18,7 +18,7 @@ from rich.table import Table
 from forewarn.baselines import latency_baselines
 from forewarn.board import Board
 from forewarn.config import load
-from forewarn.demo.config import LOCATIONS, SHOP, WARM_UP_CHECKS, write_config
+from forewarn.demo.config import FRONT, LOCATIONS, SHOP, TARGETS, WARM_UP_CHECKS, write_config
 from forewarn.demo.judge import Findings, clock, find
 from forewarn.log_reader import LogReader
 from forewarn.up import Installation
@@ -110,6 +110,11 @@ class Stage:
                 return True
         return False
 
+    def warm(self) -> bool:
+        """Whether every latency has as many checks as its warm-up needs."""
+        counts = [count for (_, _, probe), count in self.board.counts().items() if probe == FRONT]
+        return len(counts) == len(TARGETS) * len(LOCATIONS) and min(counts) >= WARM_UP_CHECKS
+
     def _refresh(self) -> None:
         if time.monotonic() - self._baselines_at_s > 2.0:
             self._baselines_at_s = time.monotonic()
@@ -189,7 +194,7 @@ def _scenes(stage: Stage, tell: Callable[[str], int]) -> tuple[int, int]:
         DemoFault: The checks do not come.
     """
     stage.say(f"the shop is well; baselines warm up ({WARM_UP_CHECKS} checks from each of {len(LOCATIONS)} locations)")
-    if not stage.play(WAIT_S, until=lambda: stage.board.slowest_count() >= WARM_UP_CHECKS):
+    if not stage.play(WAIT_S, until=stage.warm):
         raise DemoFault("the checks of all targets from all locations did not come; see logs/ in the data directory")
     stage.play(HEALTHY_S)
     slow_at_us = tell("slow")

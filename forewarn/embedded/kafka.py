@@ -111,17 +111,16 @@ class ApacheKafkaBroker:
             (admin, password), *_ = listener.users
             users = " ".join(f'user_{name}="{secret}"' for name, secret in listener.users)
             login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+            login += f' username="{admin}" password="{password}"'
             lines += [
                 "sasl.enabled.mechanisms=PLAIN",
                 "sasl.mechanism.inter.broker.protocol=PLAIN",
-                f'listener.name.client.plain.sasl.jaas.config={login} username="{admin}" password="{password}" {users};',
+                f"listener.name.client.plain.sasl.jaas.config={login} {users};",
             ]
             if listener.keystore_pem is not None:
                 # The broker is its own client between brokers: it trusts its own certificate.
-                lines += [
-                    "ssl.truststore.type=PEM",
-                    f"ssl.truststore.location={listener.keystore_pem.with_suffix('.ca')}",
-                ]
+                authority = listener.keystore_pem.with_suffix(".ca")
+                lines += ["ssl.truststore.type=PEM", f"ssl.truststore.location={authority}"]
             if listener.acls:
                 lines += [
                     "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",

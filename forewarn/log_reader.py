@@ -1,0 +1,64 @@
+"""Reads topics for people's eyes: without a group, so that nobody's position moves."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kafka import KafkaConsumer, TopicPartition
+
+import producers.codec
+import streams.codec
+from producers.contract import CheckMessage
+from producers.errors import InvalidEvent
+from producers.log_client import connect
+from producers.settings import LogSettings
+from producers.topics import CHECKS
+from streams.codec import Event
+
+_LOOK_AGAIN_MS: Final = 1000
+
+
+class LogReader:
+    """A consumer of whole topics, from their start or from now.
+
+    It goes on when the embedded broker was replaced by an empty one: then it reads from the new start.
+    """
+
+    def __init__(self, settings: LogSettings, topics: Sequence[str], *, from_start: bool) -> None:
+        """Connect.
+
+        Raises:
+            LogUnavailableError, LogRefusedError: See `producers.log_client.connect`.
+        """
+        self._consumer = connect(
+            KafkaConsumer,
+            settings,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if from_start else "latest",
+            metadata_max_age_ms=_LOOK_AGAIN_MS * 10,
+        )
+        places = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            for partition in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+        self._consumer.assign(places)
+
+    def poll(self, *, timeout_s: float) -> Iterator[CheckMessage | Event | InvalidEvent]:
+        """Yield what has come, waiting at most `timeout_s` for the first. What cannot be decoded is yielded as such."""
+        for place, records in self._consumer.poll(timeout_ms=int(timeout_s * 1000)).items():
+            for record in records:
+                yield _decoded(place.topic, record.value or b"", record.timestamp * 1000)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+
+def _decoded(topic: str, value: bytes, log_timestamp_us: int) -> CheckMessage | Event | InvalidEvent:
+    try:
+        if topic == CHECKS:
+            return producers.codec.decode(value, log_timestamp_us=log_timestamp_us)
+        return streams.codec.decode(topic, value)
+    except InvalidEvent as error:
+        return error
