@@ -39,7 +39,8 @@ CREATE TABLE IF NOT EXISTS snapshots_log
 (
     group_name LowCardinality(String) COMMENT 'The group whose state it is: detect, incidents or alerts' CODEC(ZSTD(1)),
     log_partition Int64 COMMENT 'The partition whose state it is' CODEC(T64, ZSTD(1)),
-    slot Int64 COMMENT '0, 1 or 2: a new snapshot replaces the oldest of the three' CODEC(T64, ZSTD(1)),
+    slot Int64 COMMENT 'number modulo 3: a new snapshot replaces the oldest of the three' CODEC(T64, ZSTD(1)),
+    number Int64 COMMENT 'Counts the snapshots of this group and partition: the highest one is the newest, whatever clocks say' CODEC(T64, ZSTD(1)),
     taken_at DateTime64(6, 'UTC') COMMENT 'When it was taken' CODEC(ZSTD(1)),
     code LowCardinality(String) COMMENT 'Version of the form of the state: another one is not loaded' CODEC(ZSTD(1)),
     positions Array(Tuple(
@@ -52,7 +53,7 @@ CREATE TABLE IF NOT EXISTS snapshots_log
     payload_bytes Int64 COMMENT 'Size of payload' CODEC(T64, ZSTD(1)),
     payload String COMMENT 'The state, already compressed' CODEC(NONE)
 )
-ENGINE = ReplacingMergeTree(taken_at)
+ENGINE = ReplacingMergeTree(number)
 PARTITION BY (group_name, log_partition)
 ORDER BY (group_name, log_partition, slot)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
@@ -64,7 +65,8 @@ CREATE VIEW IF NOT EXISTS snapshots
 (
     group_name LowCardinality(String) COMMENT 'The group whose state it is: detect, incidents or alerts',
     log_partition Int64 COMMENT 'The partition whose state it is',
-    slot Int64 COMMENT '0, 1 or 2: a new snapshot replaces the oldest of the three',
+    slot Int64 COMMENT 'number modulo 3: a new snapshot replaces the oldest of the three',
+    number Int64 COMMENT 'Counts the snapshots of this group and partition: the highest one is the newest, whatever clocks say',
     taken_at DateTime64(6, 'UTC') COMMENT 'When it was taken',
     code LowCardinality(String) COMMENT 'Version of the form of the state: another one is not loaded',
     positions Array(Tuple(
@@ -80,6 +82,7 @@ AS SELECT
     group_name,
     log_partition,
     slot,
+    number,
     taken_at,
     code,
     positions,
