@@ -59,7 +59,10 @@ def month_period(month: str, time_zone: str) -> Period:
     Raises:
         ValueError: It is not a month.
     """
-    first = datetime.strptime(month, "%Y-%m")  # noqa: DTZ007 - the zone is put on below
+    try:
+        first = datetime.strptime(month, "%Y-%m")  # noqa: DTZ007 - the zone is put on below
+    except ValueError:
+        raise ValueError(f"{month!r} is not a month; expected YYYY-MM") from None
     following = (
         first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
     )
