@@ -1,5 +1,6 @@
 """The Faust app of a worker, from LogSettings: broker, credentials, buffers. No web server, no tables, no leader."""
 
+import logging
 import ssl
 from typing import Any, Final
 
@@ -72,4 +73,7 @@ def create_app(group: str, log: LogSettings, worker: WorkerSettings) -> faust.Ap
         "web_enabled": False,
         "worker_redirect_stdouts": False,
     }
+    for name in ("faust", "mode"):
+        # Their dozens of lines about starting and stopping say nothing that ours do not.
+        logging.getLogger(name).setLevel(logging.WARNING)
     return WorkerApp(group, **options)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import aiokafka
 import faust
 from faust.types import TP
+from mode.threads import WorkerThread
 
 FAUST_VERSION: Final = "0.15.3"
 
@@ -45,22 +46,21 @@ async def committed(app: faust.App, places: Iterable[TP]) -> dict[TP, int | None
     return await _in_thread(ask(), loop)
 
 
-async def end_offsets(app: faust.App, places: Iterable[TP]) -> dict[TP, int]:
-    """Return the offset after the last message of each place."""
-    client, loop = _client(app)
-    wanted = {aiokafka.TopicPartition(*place): place for place in places}
-
-    async def ask() -> dict[TP, int]:
-        found = await client.end_offsets(list(wanted))
-        return {wanted[place]: offset for place, offset in found.items()}
-
-    return await _in_thread(ask(), loop)
-
-
 async def _in_thread(question: Any, loop: asyncio.AbstractEventLoop) -> Any:
     # The consumer lives in a thread with a loop of its own; its method queue may be busy with a long fetch.
     answer: Future[Any] = asyncio.run_coroutine_threadsafe(question, loop)
     return await asyncio.wrap_future(answer)
+
+
+class _DaemonThread(WorkerThread):  # type: ignore[misc]
+    def __init__(self, service: Any, **options: Any) -> None:
+        super().__init__(service, **options)
+        self.daemon = True
+
+
+def use_daemon_threads(app: faust.App) -> None:
+    """Let the process end even if the consumer's thread hangs in a broker that is away. Before the start."""
+    app.consumer._thread.Worker = _DaemonThread  # noqa: SLF001
 
 
 def generation(app: faust.App) -> int:

@@ -1,6 +1,6 @@
-"""What a group of workers is to the frame that runs it (`streams.worker`): the detect, incidents, alerts and sink groups."""
+"""What a group of workers is to the frame that runs it (`streams.worker`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -44,12 +44,18 @@ class LogMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutMessage:
-    """A message to be published. Without a partition, 0: only `checks` has more than one."""
+    """A message to be published.
+
+    Attributes:
+        partition: Only `checks` has more than one.
+        fleeting: Not worth an outbox: in another log it would mean nothing (a clock event).
+    """
 
     topic: str
     value: bytes
     key: bytes | None = None
     partition: int = 0
+    fleeting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +76,14 @@ class Assigned:
 
 Cut = TypeVar("Cut")
 
+Publish = Callable[[Sequence[OutMessage]], None]
+"""Queues messages for the log, in order; never waits."""
+
 
 class Group(Protocol[Cut]):
-    """One group's work on the places that one worker owns. All calls come from the worker's event loop, one at a time,
-    except that `handle`, `crowded` and `cut` also come while `keep` waits.
+    """One group's work on the places that one worker owns: detect, incidents, alerts, sink.
+
+    All calls come from the worker's event loop. `handle`, `crowded`, `cut` and `revoke` may come while `keep` waits.
 
     What the frame promises: messages of a place come in order and once; a message at or before the position that
     `assign` returned never comes; outputs are published in order and acknowledged before `keep` is called for them.
@@ -117,4 +127,10 @@ class Group(Protocol[Cut]):
             The offset of the last message that is safe for each place: the frame commits the one after it. Empty
             if the store is away and it will be tried again with a later cut. May also wait for the store itself;
             it is cancelled when the worker must end or lose its places.
+        """
+
+    async def run(self, publish: Publish) -> None:
+        """Do what the group does beside messages (write clock events, send alerts), until cancelled.
+
+        Started once, before the first `assign`; with nothing to do it returns at once. An error ends the process.
         """

@@ -1,0 +1,122 @@
+"""The group *detect*: reads `checks`, publishes `deviations` and `verdicts`. A thin shell around the pure Detector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import Sequence
+
+from producers import codec as checks_codec
+from producers import telemetry, topics
+from producers.contract import VERSION, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
+from producers.errors import InvalidEvent
+
+if TYPE_CHECKING:
+    from producers.outbox import OutboxMarks
+from producers.settings import LogSettings
+from streams import codec
+from streams.contract import StateStore, Verdict
+from streams.core.detect import CODE, Detector
+from streams.core.outputs import Outputs
+from streams.dead_letters import dead_letter
+from streams.group import Assigned, LogMessage, OutMessage, Publish
+from streams.local_state import LocalStateStore
+from streams.policy import DetectPolicy, Expectations
+from streams.settings import WorkerSettings
+from streams.state_group import StateGroup
+from streams.worker import run_worker
+
+GROUP = "detect"
+
+
+def run(
+    log: LogSettings,
+    worker: WorkerSettings,
+    *,
+    policy: DetectPolicy,
+    expectations: Expectations,
+    store: StateStore,
+    marks: OutboxMarks | None,
+) -> None:
+    """Run one detect worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
+    group = DetectGroup(policy, expectations, store=store, local=LocalStateStore(worker.data_dir / "snapshots"))
+    run_worker(group, log, worker, marks=marks)
+
+
+class DetectGroup(StateGroup):
+    """One Detector a partition of `checks`, and the clock of the partitions that are ours."""
+
+    def __init__(
+        self, policy: DetectPolicy, expectations: Expectations, *, store: StateStore, local: StateStore
+    ) -> None:
+        def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
+            return DetectPart(Detector(policy, expectations, partition=partition), partition)
+
+        super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local)
+        self._slot_us = policy.slot_us
+
+    async def run(self, publish: Publish) -> None:
+        """Write a clock event into each partition of ours at each slot, so that silence is seen."""
+        while True:
+            await asyncio.sleep(self._slot_us / 1e6 - time.time() % (self._slot_us / 1e6))
+            at_us = time.time_ns() // 1000 // self._slot_us * self._slot_us
+            publish([_clock_event(partition, at_us) for partition in self.parts])
+
+
+def _clock_event(partition: int, at_us: int) -> OutMessage:
+    tick = ClockTick(v=VERSION, partition=partition, at_us=at_us)
+    return OutMessage(topic=topics.CHECKS, partition=partition, value=checks_codec.encode(tick), fleeting=True)
+
+
+class DetectPart:
+    """The Detector of one partition: messages in, messages out."""
+
+    def __init__(self, detector: Detector, partition: int) -> None:
+        self._detector = detector
+        self._judged = telemetry.CHECKS_JUDGED.labels(str(partition))
+        self._late = telemetry.CHECKS_LATE.labels(str(partition))
+        self._redelivered = telemetry.CHECKS_REDELIVERED.labels(str(partition))
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Take in one message of `checks`; one that cannot be used becomes a dead letter."""
+        try:
+            event = checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
+        except InvalidEvent as error:
+            return [dead_letter(message, error, group=GROUP)]
+        outputs = self._apply(event)
+        return [] if outputs is None else _messages(outputs)
+
+    def _apply(self, event: CheckMessage) -> Outputs | None:
+        match event:
+            case CheckBatch():
+                outputs = self._detector.apply(checks_codec.columns(event))
+                self._judged.inc(len(event.target) - outputs.late - outputs.redelivered)
+                self._late.inc(outputs.late)
+                self._redelivered.inc(outputs.redelivered)
+                return outputs
+            case ClockTick():
+                return self._detector.clock(event.at_us)
+            case ProducerStopped():
+                return self._detector.stopped(event.location, event.at_us)
+            case ProducerHealth():
+                return None  # the sink's
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        return self._detector.snapshot()
+
+    def restore(self, payload: bytes) -> None:
+        """Replace the whole state; ValueError if it is not usable."""
+        self._detector.restore(payload)
+
+
+def _messages(outputs: Outputs) -> list[OutMessage]:
+    found = [
+        OutMessage(topic=topics.DEVIATIONS, value=codec.encode(one), key=one.target.encode())
+        for one in outputs.deviations
+    ]
+    for verdict in outputs.verdicts:
+        key = verdict.target if isinstance(verdict, Verdict) else f"partition-{verdict.partition}"
+        found.append(OutMessage(topic=topics.VERDICTS, value=codec.encode(verdict), key=key.encode()))
+    return found

@@ -1,0 +1,80 @@
+"""The group *incidents*: reads `verdicts`, alone publishes `incidents`. A thin shell around the pure Incidents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+from producers import telemetry, topics
+from producers.errors import InvalidEvent
+
+if TYPE_CHECKING:
+    from producers.outbox import OutboxMarks
+from producers.settings import LogSettings
+from streams import codec
+from streams.contract import StateStore, TickSummary, Verdict
+from streams.core.incidents import CODE, Incidents
+from streams.dead_letters import dead_letter
+from streams.group import Assigned, LogMessage, OutMessage
+from streams.local_state import LocalStateStore
+from streams.policy import Expectations, IncidentPolicy
+from streams.settings import WorkerSettings
+from streams.state_group import StateGroup
+from streams.worker import run_worker
+
+GROUP = "incidents"
+KINDS = ("early_warning", "outage", "location_trouble", "silence")
+
+
+def run(
+    log: LogSettings,
+    worker: WorkerSettings,
+    *,
+    policy: IncidentPolicy,
+    expectations: Expectations,
+    store: StateStore,
+    marks: OutboxMarks | None,
+) -> None:
+    """Run one incidents worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
+
+    def make(_partition: int, _places: Sequence[Assigned]) -> IncidentsPart:
+        return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions))
+
+    local = LocalStateStore(worker.data_dir / "snapshots")
+    group = StateGroup(GROUP, (topics.VERDICTS,), code=CODE, make=make, store=store, local=local)
+    run_worker(group, log, worker, marks=marks)
+
+
+class IncidentsPart:
+    """All incidents of the installation: verdicts in, incidents out."""
+
+    def __init__(self, incidents: Incidents) -> None:
+        self._incidents = incidents
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Take in one message of `verdicts`; one that cannot be used becomes a dead letter."""
+        try:
+            event = codec.decode(message.topic, message.value)
+        except InvalidEvent as error:
+            return [dead_letter(message, error, group=GROUP)]
+        assert isinstance(event, Verdict | TickSummary)
+        steps = self._incidents.apply(event)
+        if steps:
+            self._export_open()
+        return [
+            OutMessage(topic=topics.INCIDENTS, value=codec.encode(one), key=one.incident_id.encode()) for one in steps
+        ]
+
+    def _export_open(self) -> None:
+        open_now = self._incidents.open()
+        for kind in KINDS:
+            telemetry.INCIDENTS_OPEN.labels(kind).set(sum(one.kind == kind for one in open_now))
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        return self._incidents.snapshot()
+
+    def restore(self, payload: bytes) -> None:
+        """Replace the whole state; ValueError if it is not usable."""
+        self._incidents.restore(payload)
+        self._export_open()

@@ -1,0 +1,69 @@
+"""Where the partitions of a log end.
+
+Asked by a fetch, not by ListOffsets: Tansu answers that with the offset after the *first* message of the last batch.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiokafka
+from aiokafka.errors import KafkaError
+
+from producers.errors import LogUnavailableError
+from producers.settings import LogSettings
+from streams.faust_app import tls_context
+from streams.group import Place
+
+TIMEOUT_S: Final = 10.0
+FETCH_WAIT_MS: Final = 50
+
+
+async def log_ends(log: LogSettings, places: Sequence[Place]) -> dict[Place, int]:
+    """Return the offset after the last message of each place.
+
+    Raises:
+        LogUnavailableError: The broker does not answer in time.
+    """
+    if not places:
+        return {}
+    client = aiokafka.AIOKafkaConsumer(**_options(log))
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await client.start()
+            return await _ask(client, places)
+    except (KafkaError, TimeoutError) as error:
+        raise LogUnavailableError(f"the broker does not say where the log ends: {error!r}") from error
+    finally:
+        await client.stop()
+
+
+async def _ask(client: aiokafka.AIOKafkaConsumer, places: Sequence[Place]) -> dict[Place, int]:
+    wanted = {aiokafka.TopicPartition(*place): place for place in places}
+    client.assign(list(wanted))
+    for partition, end in (await client.end_offsets(list(wanted))).items():
+        client.seek(partition, max(0, end - 1))
+    while True:
+        await client.getmany(timeout_ms=FETCH_WAIT_MS)
+        ends = {place: client.highwater(partition) for partition, place in wanted.items()}
+        known = {place: int(end) for place, end in ends.items() if end is not None}
+        if len(known) == len(wanted):
+            return known
+        for partition, place in wanted.items():
+            if place in known:
+                client.pause(partition)  # its answer is known: do not read on
+
+
+def _options(log: LogSettings) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(log.bootstrap),
+        "client_id": "forewarn-ends",
+        "enable_auto_commit": False,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
+        "max_poll_records": 1,
+        "security_protocol": log.security.upper(),
+        "ssl_context": tls_context(log),
+        "sasl_mechanism": log.sasl_mechanism,
+        "sasl_plain_username": log.username,
+        "sasl_plain_password": log.password,
+    }
