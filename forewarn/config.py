@@ -1,0 +1,272 @@
+"""The config file: `load` reads, checks and resolves it; a Config gives every part its frozen values."""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from analytics.settings import ReportSettings, StoreSettings
+from forewarn.config_masking import masked_text
+from forewarn.config_model import DAY_US, Root
+from forewarn.config_policy import override, settled
+from forewarn.config_problems import problems_of, without_extensions
+from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
+from forewarn.config_types import Surroundings
+from forewarn.config_yaml import Document, parse
+from forewarn.errors import ConfigError, NotRunningError, Problem
+from forewarn.runtime import Runtime
+from producers.contract import ANCHOR_CUSTOMER
+from producers.settings import LogSettings, ProducerSettings, Target
+from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy, ProbeExpectation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A config that was accepted.
+
+    Attributes:
+        path: Of the file.
+        detect_policy: Of all targets that override nothing.
+        incident_policy: The same.
+    """
+
+    path: Path
+    detect_policy: DetectPolicy
+    incident_policy: IncidentPolicy
+    _root: Root = field(repr=False)
+    _document: Document = field(repr=False)
+    _built: tuple[BuiltTarget, ...] = field(repr=False)
+    _anchors: tuple[Target, ...] = field(repr=False)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the config names a Kafka; without one the embedded broker is meant."""
+        return self._root.log is not None
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the config names a ClickHouse; without one the embedded store is meant."""
+        return self._root.store is not None
+
+    @property
+    def embedded_store_port(self) -> int:
+        """Port of the embedded store on 127.0.0.1; 0 takes a free one."""
+        return self._root.embedded.store_port
+
+    def location_names(self) -> tuple[str, ...]:
+        """Return the names of all locations, in the file's order."""
+        return location_names(self._root)
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return all targets, the anchors of locations (`_anchor/<location>`) after those of the file."""
+        return (*(built.target for built in self._built), *self._anchors)
+
+    def producer_settings(
+        self, location: str, data_dir: Path, *, name: str | None = None, observe_port: int | None = None
+    ) -> ProducerSettings:
+        """Return what the producer of a location needs: only the probes that run there.
+
+        Args:
+            location: A name of the config.
+            data_dir: The spool lies below it.
+            name: Of the producer where several run at one location; the location's name by default.
+            observe_port: Of /healthz and /metrics; 0 takes a free one, None has none.
+
+        Raises:
+            ConfigError: There is no such location.
+        """
+        if location not in self.location_names():
+            known = ", ".join(self.location_names())
+            text = f"the location {location} is not there, expected one of: {known}"
+            line = self._document.line(("locations",))
+            raise ConfigError(str(self.path), [Problem(line=line, key="locations", text=text)])
+        producer = self._root.producer
+        return ProducerSettings(
+            name=name or location,
+            location=location,
+            targets=_at(location, self.targets()),
+            spool_dir=data_dir / "spool" / (name or location),
+            concurrency=producer.concurrency,
+            spool_max_bytes=producer.spool_max,
+            pack_us=producer.pack,
+            observe_port=observe_port,
+        )
+
+    def log_settings(self, runtime: Runtime | None = None) -> LogSettings:
+        """Return how to reach the log: the config's Kafka, else the embedded broker of `runtime`.
+
+        Raises:
+            NotRunningError: The config has no `log` section and there is no runtime.
+        """
+        log = self._root.log
+        if log is None:
+            if runtime is None:
+                raise NotRunningError(_NEEDS_RUNTIME)
+            return LogSettings(bootstrap=(runtime.bootstrap,), forgetful=True)
+        return LogSettings(
+            bootstrap=tuple(log.bootstrap),
+            security=log.security,
+            sasl_mechanism=log.sasl_mechanism,
+            username=log.username,
+            password=log.password if log.password is not None else log.password_file,
+            ca_file=log.ca_file,
+            partitions=log.partitions,
+            replication_factor=log.replication_factor,
+            retention_us=log.retention,
+        )
+
+    def store_settings(self, runtime: Runtime | None = None) -> StoreSettings:
+        """Return how to reach the store: the config's ClickHouse, else the embedded one of `runtime`.
+
+        Raises:
+            NotRunningError: The config has no `store` section and there is no runtime.
+        """
+        store = self._root.store
+        if store is None:
+            if runtime is None:
+                raise NotRunningError(_NEEDS_RUNTIME)
+            embedded = self._root.embedded
+            return StoreSettings(
+                url=runtime.store_url,
+                token=runtime.store_token,
+                checks_ttl_days=embedded.checks_ttl // DAY_US,
+                summaries_ttl_days=embedded.summaries_ttl // DAY_US,
+            )
+        return StoreSettings(
+            url=store.url,
+            database=store.database,
+            user=store.user,
+            password=store.password if store.password is not None else store.password_file,
+            token=store.token if store.token is not None else store.token_file,
+            ca_file=store.ca_file,
+            checks_ttl_days=store.checks_ttl // DAY_US,
+            summaries_ttl_days=store.summaries_ttl // DAY_US,
+        )
+
+    def expectations(self) -> Expectations:
+        """Return what should arrive, by (target, probe), and the overrides by target."""
+        probes = {
+            (target.id, probe.name): ProbeExpectation(interval_us=probe.interval_us, locations=probe.locations)
+            for target in self.targets()
+            for probe in target.probes
+        }
+        detect: dict[str, DetectPolicy] = {}
+        incidents: dict[str, IncidentPolicy] = {}
+        for built in self._built:
+            section = built.section
+            own_incidents = override(self.incident_policy, section.incidents)
+            own_detect = settled(override(self.detect_policy, section.detection), own_incidents)
+            if own_incidents != self.incident_policy:
+                incidents[built.target.id] = own_incidents
+            if own_detect != self.detect_policy:
+                detect[built.target.id] = own_detect
+        return Expectations(probes=probes, detect=detect, incidents=incidents)
+
+    def alert_policy(self) -> AlertPolicy:
+        """Return how alerts are sent, secrets included."""
+        alerts = self._root.alerts
+        channels = tuple(
+            Channel(
+                name=channel.name,
+                apprise_url=channel.apprise if channel.apprise is not None else channel.apprise_file,
+                webhook_url=channel.webhook if channel.webhook is not None else channel.webhook_file,
+                pages=channel.pages,
+            )
+            for channel in alerts.channels
+        )
+        return AlertPolicy(
+            channels=channels, reminder_us=alerts.reminder, timeout_us=alerts.timeout, give_up_us=alerts.give_up
+        )
+
+    def report_settings(self) -> ReportSettings:
+        """Return the accounting policy of reports."""
+        report = self._root.report
+        return ReportSettings(time_zone=report.time_zone, unknown=report.unknown, objective=report.objective)
+
+    def to_masked_text(self) -> str:
+        """Return the config as YAML with secrets masked and variables not replaced, for the store."""
+        return masked_text(self._document.root)
+
+
+_NEEDS_RUNTIME = "the config names no log and no store: start `forewarn up` first, or add the sections"
+
+
+def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
+    """Read, check and resolve a config file.
+
+    Args:
+        path: Of the file.
+        env: Environment variables; those of the process by default.
+
+    Raises:
+        ConfigError: It is refused; the error names every problem with file, line and key.
+    """
+    name = str(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        hint = "; write one with `forewarn init`" if isinstance(error, FileNotFoundError) else ""
+        problem = Problem(line=0, key="", text=f"cannot be read: {error.strerror}{hint}")
+        raise ConfigError(name, [problem]) from error
+    return load_text(text, path=path, env=os.environ if env is None else env)
+
+
+def load_text(text: bytes, *, path: Path, env: Mapping[str, str]) -> Config:
+    """Do the same with a text that was read already.
+
+    Raises:
+        ConfigError: It is refused.
+    """
+    document = parse(text, name=str(path))
+    surroundings = Surroundings(env=env, directory=path.parent)
+    try:
+        root = Root.model_validate(without_extensions(document.root), context=surroundings)
+    except ValidationError as error:
+        raise ConfigError(str(path), problems_of(error, Root, document)) from None
+    findings = Findings(document)
+    config = _assemble(root, document, path, findings)
+    if findings.problems:
+        raise ConfigError(str(path), findings.problems)
+    return config
+
+
+def _assemble(root: Root, document: Document, path: Path, findings: Findings) -> Config:
+    check_unique(location_names(root), ("locations",), "location", findings)
+    check_unique([channel.name for channel in root.alerts.channels], ("alerts", "channels"), "channel", findings)
+    built = build_targets(root, findings)
+    incident_policy = override(IncidentPolicy(), root.incidents)
+    detect_policy = settled(override(DetectPolicy(), root.detection), incident_policy)
+    _check_scores(detect_policy, ("detection",), findings)
+    for index, section in enumerate(root.targets):
+        _check_scores(override(detect_policy, section.detection), ("targets", index, "detection"), findings)
+    return Config(
+        path=path,
+        detect_policy=detect_policy,
+        incident_policy=incident_policy,
+        _root=root,
+        _document=document,
+        _built=tuple(built),
+        _anchors=tuple(build_anchors(root, findings)),
+    )
+
+
+def _check_scores(policy: DetectPolicy, path: tuple[str | int, ...], findings: Findings) -> None:
+    if policy.clear_score >= policy.warn_score:
+        findings.add(
+            (*path, "clear_score"),
+            f"{policy.clear_score:g} is not less than warn_score {policy.warn_score:g}, expected a lower one",
+        )
+
+
+def _at(location: str, targets: Collection[Target]) -> tuple[Target, ...]:
+    """Return the targets with only the probes that run at a location; those without any are left out."""
+    here = (
+        replace(target, probes=tuple(probe for probe in target.probes if location in probe.locations))
+        for target in targets
+    )
+    return tuple(target for target in here if target.probes)
+
+
+__all__ = ["ANCHOR_CUSTOMER", "Config", "load", "load_text"]

@@ -1,0 +1,117 @@
+"""The part of the config's shape that says how is judged: DetectPolicy and IncidentPolicy, durations instead of `_us`.
+
+The defaults are the contracts' own (`streams.policy`), not repeated here; a test holds that no field is missing.
+"""
+
+from dataclasses import replace
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import Field
+
+from forewarn.config_probes import Section
+from forewarn.config_types import Duration, Interval, duration_text
+from streams.policy import DetectPolicy, IncidentPolicy
+
+_DETECT: Final = DetectPolicy()
+_INCIDENT: Final = IncidentPolicy()
+_Policy = TypeVar("_Policy", DetectPolicy, IncidentPolicy)
+
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Few = Annotated[int, Field(ge=1, le=1_000)]
+
+
+def _duration(default_us: int) -> Any:
+    """Return a field whose default is shown as a duration in the schema."""
+    return Field(default=default_us, json_schema_extra={"default": duration_text(default_us)})
+
+
+class TargetDetection(Section):
+    """How the series of a target are judged; at the top, of all targets."""
+
+    warm_up_checks: _Count = _DETECT.warm_up_checks
+    """A baseline says nothing before so many healthy checks."""
+    baseline_half_life_checks: Annotated[float, Field(gt=0, le=1e6)] = _DETECT.baseline_half_life_checks
+    """How quickly a baseline follows: after so many checks the older ones weigh half."""
+    warn_score: Annotated[float, Field(gt=0, le=100)] = _DETECT.warn_score
+    """Robust standard deviations from which a level counts as left."""
+    warn_ticks: _Few = _DETECT.warn_ticks
+    """So many ticks in a row before a series is flagged."""
+    clear_score: Annotated[float, Field(ge=0, le=100)] = _DETECT.clear_score
+    """Below it, for warn_ticks ticks, a flagged series is back. Less than warn_score."""
+    min_latency_ratio: Annotated[float, Field(ge=1, le=1000)] = _DETECT.min_latency_ratio
+    """A latency must also be this many times its baseline: a tight spread alone warns nobody."""
+    rebaseline_checks: _Count = _DETECT.rebaseline_checks
+    """After so many flagged checks in a row without a failure the new level is the norm."""
+    failure_window_ticks: _Few = _DETECT.failure_window_ticks
+    """Ticks that the failure ratio looks at."""
+    failure_p: Annotated[float, Field(gt=0, lt=1)] = _DETECT.failure_p
+    """Probability under which a failure ratio is flagged."""
+    expected_failure_ratio: Annotated[float, Field(gt=0, lt=1)] = _DETECT.expected_failure_ratio
+    """The failure ratio that is normal, before anything was learned."""
+    horizon: Duration = _duration(_DETECT.horizon_us)
+    """A forecast (disk, inodes) warns when less than this may be left."""
+    certificate_horizon: Duration = _duration(_DETECT.certificate_horizon_us)
+    """The same for the end of a certificate."""
+    max_lateness: Duration = _duration(_DETECT.max_lateness_us)
+    """A tick waits for late checks for two intervals, at most this long."""
+    min_silence: Duration = _duration(_DETECT.min_silence_us)
+    """A location is silent after two intervals without a check, at least this long."""
+    stop_grace: Duration = _duration(_DETECT.stop_grace_us)
+    """The same after a producer was stopped in order."""
+    settle_ticks: _Few = _DETECT.settle_ticks
+    """Verdicts are published for so many ticks after a change; raised to the thresholds of `incidents` by itself."""
+
+
+class Detection(TargetDetection):
+    """How all targets are judged; a target's own `detection` overrides single keys."""
+
+    slot: Interval = _duration(_DETECT.slot_us)
+    """Width of the summaries in which ticks are closed. The same for all targets."""
+
+
+class TargetIncidents(Section):
+    """When incidents of a target open, escalate, resolve, and page; at the top, of all targets."""
+
+    failure_ticks: _Few = _INCIDENT.failure_ticks
+    """Failing ticks in a row that make an outage."""
+    success_ticks: _Few = _INCIDENT.success_ticks
+    """Healthy ticks in a row that resolve."""
+    warning_ticks: _Few = _INCIDENT.warning_ticks
+    """Ticks in a row with a reason that open an early warning (detectors have their own patience)."""
+    partial_failure_ticks: _Few = _INCIDENT.partial_failure_ticks
+    """Ticks in a row with failures in a minority of locations that open an early warning."""
+    page_time_left: Duration = _duration(_INCIDENT.page_time_left_us)
+    """An early warning pages when less than this may be left."""
+
+
+class Incidents(TargetIncidents):
+    """When incidents open, escalate, resolve, and page; a target's own `incidents` overrides single keys."""
+
+    trouble_targets: _Few = _INCIDENT.trouble_targets
+    """A location is in trouble when so many targets fail together from it ..."""
+    trouble_addresses: _Few = _INCIDENT.trouble_addresses
+    """... on at least so many addresses."""
+
+
+_DURATIONS: Final = frozenset(
+    ("horizon", "certificate_horizon", "max_lateness", "min_silence", "stop_grace", "slot", "page_time_left")
+)
+
+
+def override(policy: _Policy, section: TargetDetection | TargetIncidents | None) -> _Policy:
+    """Return `policy` with the keys that are written in `section`."""
+    if section is None:
+        return policy
+    written = {
+        f"{key}_us" if key in _DURATIONS else key: getattr(section, key) for key in section.model_fields_set
+    }
+    return replace(policy, **written)
+
+
+def settled(policy: DetectPolicy, incidents: IncidentPolicy) -> DetectPolicy:
+    """Return `policy` with settle_ticks raised to the thresholds that count on the ticks after a change."""
+    needed = max(
+        *(policy.settle_ticks, incidents.failure_ticks, incidents.success_ticks),
+        *(incidents.warning_ticks, incidents.partial_failure_ticks),
+    )
+    return replace(policy, settle_ticks=needed)
