@@ -159,7 +159,9 @@ def _readings(batch: CheckBatch, count: int) -> pa.Array:
 def event_row(event: ProducerHealth | ProducerStopped | Event) -> dict[str, Any]:
     """Return an event's fields by the names of its columns, without its position."""
     own = _OWN_NAMES.get(type(event), {})
-    row = {own.get(name) or _column(name): value for name, value in msgspec.structs.asdict(event).items() if name != "v"}
+    row = {
+        own.get(name) or _column(name): value for name, value in msgspec.structs.asdict(event).items() if name != "v"
+    }
     if "reasons" in row:
         row["reasons"] = [_reason(reason) for reason in row["reasons"]]
     if isinstance(event, TickSummary):

@@ -1,0 +1,239 @@
+"""The sink: a group of its own that puts every topic into the store and commits after the store's proof.
+
+A group of its own, so that a store that is down never delays a warning. Rows collect in memory for a second; then
+each table's rows are inserted and verified, then the outboxes' marks are written, then the offsets are committed.
+While the store is away nothing is committed, what was read waits, and reading pauses at the buffer's bound.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import pyarrow as pa
+
+from analytics.errors import StoreRefusedError, StoreUnavailableError
+from analytics.insert import Inserter
+from analytics.marks import ClickHouseMarks, Mark, mark_of, mark_rows
+from analytics.rows import one_table, rows_of
+from analytics.session import Session
+from analytics.settings import StoreSettings
+from analytics.tables import LOG_TABLES, OUTBOX_MARKS
+from producers import codec as checks_codec
+from producers.contract import CheckMessage
+from producers.errors import InvalidEvent
+from producers.settings import LogSettings
+from producers.telemetry import DEAD_LETTERS, ROWS_STORED, STORE_ERRORS, logger
+from producers.topics import ALL_TOPICS, CHECKS, Position
+from streams import codec
+from streams.codec import Event
+from streams.dead_letters import dead_letter
+from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.policy import SECOND_US
+from streams.settings import WorkerSettings
+from streams.worker import run_worker
+
+GROUP: Final = "sink"
+FLUSH_US: Final = SECOND_US
+MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
+"""Of messages whose rows are not stored yet; about 200,000 checks. Above it reading pauses."""
+
+MESSAGE_OVERHEAD_BYTES: Final = 8 * 1024
+"""What the rows of a message of one event weigh in memory beside their content."""
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 10.0
+
+_log = logger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Buffered:
+    """Rows that are not stored yet, and how far in the log they reach.
+
+    Attributes:
+        term: Which assignment they belong to.
+        batches: By table.
+        positions: Of the last message of each place.
+        marks: The highest number of each outbox by (outbox id, topic, partition).
+        weight: Bytes that they count for.
+    """
+
+    term: int
+    batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    positions: dict[Place, int] = field(default_factory=dict)
+    marks: dict[tuple[str, str, int], Mark] = field(default_factory=dict)
+    weight: int = 0
+
+    def followed_by(self, later: "Buffered") -> "Buffered":
+        """Return both as one; neither is changed."""
+        names = dict.fromkeys((*self.batches, *later.batches))
+        marks = dict(self.marks)
+        for key, mark in later.marks.items():
+            marks[key] = max(mark, marks.get(key, mark), key=lambda one: one.seq)
+        return Buffered(
+            term=later.term,
+            batches={name: [*self.batches.get(name, ()), *later.batches.get(name, ())] for name in names},
+            positions={**self.positions, **later.positions},
+            marks=marks,
+            weight=self.weight + later.weight,
+        )
+
+
+class Sink:
+    """Implements `streams.group.Group`: what is read becomes rows, what is kept is stored rows."""
+
+    name = GROUP
+    topics: tuple[str, ...] = ALL_TOPICS
+
+    def __init__(self, store: StoreSettings, *, with_marks: bool) -> None:
+        """Make a sink.
+
+        Args:
+            with_marks: Write the marks of outboxes: only where the log is forgetful does anybody read them.
+        """
+        self._session = Session(store)
+        self._inserter = Inserter(self._session)
+        self._with_marks = with_marks
+        self._new = Buffered(term=0)
+        self._cut: Buffered | None = None  # frozen and not known to be stored
+        self._pause_s = FIRST_PAUSE_S
+
+    async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
+        """Start at the committed offsets: what was read after them is read again and replaces itself."""
+        self.revoke()
+        return {one.place: _included(one) for one in places}
+
+    def revoke(self) -> None:
+        """See Group."""
+        self._new = Buffered(term=self._new.term + 1)
+        self._cut = None
+
+    async def run(self, publish: Publish) -> None:
+        """Nothing to do beside messages."""
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Turn one message into rows; one that cannot be used into a dead letter."""
+        new = self._new
+        new.weight += len(message.value) + MESSAGE_OVERHEAD_BYTES
+        new.positions[message.place] = message.offset
+        self._note_mark(message)
+        try:
+            event = _decoded(message)
+        except InvalidEvent as error:
+            if message.topic == CHECKS:
+                _log.debug("skipped: detect writes its dead letter", place=str(message), reason=error.reason)
+                DEAD_LETTERS.labels(GROUP, error.reason).inc()
+                return ()
+            return (dead_letter(message, error, group=GROUP),)
+        try:
+            rows = rows_of(event, _position(message))
+        except InvalidEvent as error:
+            return (dead_letter(message, error, group=GROUP),)
+        for table, batch in rows:
+            new.batches.setdefault(table.name, []).append(batch)
+        return ()
+
+    def _note_mark(self, message: LogMessage) -> None:
+        mark = mark_of(message.headers) if self._with_marks else None
+        if mark is None:
+            return
+        outbox_id, seq = mark
+        key = (outbox_id, message.topic, message.partition)
+        known = self._new.marks.get(key)
+        if known is None or known.seq < seq:
+            self._new.marks[key] = Mark(outbox_id, message.topic, message.partition, seq, message.epoch)
+
+    def crowded(self) -> bool:
+        """See Group."""
+        return self._new.weight + (0 if self._cut is None else self._cut.weight) >= MAX_BUFFERED_BYTES
+
+    def cut(self) -> Buffered | None:
+        """See Group. What an earlier cut could not store is part of this one."""
+        if self._new.positions:
+            self._cut = self._new if self._cut is None else self._cut.followed_by(self._new)
+            self._new = Buffered(term=self._new.term)
+        return self._cut
+
+    async def keep(self, cut: Buffered) -> Mapping[Place, int]:
+        """Store a cut's rows, then its marks; after an error wait a little, longer each time."""
+        try:
+            await _in_thread(lambda: self._store(cut))
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            STORE_ERRORS.labels(GROUP).inc()
+            _log.warning("rows wait for the store; nothing is committed", error=str(error), bytes=cut.weight)
+            pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            return {}
+        self._pause_s = FIRST_PAUSE_S
+        if self._cut is cut:
+            self._cut = None
+        return cut.positions if cut.term == self._new.term else {}
+
+    def _store(self, cut: Buffered) -> None:
+        for table in LOG_TABLES:
+            batches = cut.batches.get(table.name)
+            if batches:
+                done = self._inserter.insert(table, one_table(batches, table.schema))
+                ROWS_STORED.labels(table.name).inc(done.rows)
+        if cut.marks:
+            self._inserter.insert(OUTBOX_MARKS, mark_rows(cut.marks.values()))
+
+
+def _included(one: Assigned) -> int:
+    # A commit beyond the end belongs to a log that was replaced under the same name: all of this one is new.
+    return -1 if one.committed is None or one.committed > one.end else one.committed - 1
+
+
+def _position(message: LogMessage) -> Position:
+    return Position(epoch=message.epoch, topic=message.topic, partition=message.partition, offset=message.offset)
+
+
+def _decoded(message: LogMessage) -> CheckMessage | Event:
+    if message.topic == CHECKS:
+        return checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
+    return codec.decode(message.topic, message.value)
+
+
+async def _in_thread(call: Callable[[], _T]) -> _T:
+    """Run a blocking call in a thread of its own that no end of the process waits for.
+
+    asyncio.to_thread's threads are joined at exit: a store that hangs would hold the process for its timeout.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(result)  # type: ignore[arg-type]  # the call's own value, None included
+        else:
+            answer.set_exception(error)
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="store", daemon=True).start()
+    return await answer
+
+
+def run(log: LogSettings, store: StoreSettings, worker: WorkerSettings) -> None:
+    """Run one sink until SIGTERM or SIGINT; return after an orderly end.
+
+    Raises:
+        LogUnavailableError, LogRefusedError, EpochChangedError, WorkerFailedError: See `streams.worker.run_worker`.
+    """
+    marks = ClickHouseMarks(store) if log.forgetful else None
+    flushing = dataclasses.replace(worker, snapshot_interval_us=min(worker.snapshot_interval_us, FLUSH_US))
+    run_worker(Sink(store, with_marks=log.forgetful), log, flushing, marks=marks)
