@@ -8,16 +8,14 @@ from typing import Final
 
 MASK: Final = "***"
 
-PLAIN_SCHEMES: Final = frozenset(
-    {"http", "https", "ws", "wss", "tcp", "tls", "ftp", "file", "clickhouse", "kafka"}
-)
+PLAIN_SCHEMES: Final = frozenset({"http", "https", "ws", "wss", "tcp", "tls", "ftp", "file", "clickhouse", "kafka"})
 """Schemes whose host and path are no secrets. In all others (`tgram://<token>/...`) anything may be one."""
 
-_SCHEME = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"\A(?:([A-Za-z][A-Za-z0-9+.-]*):)?//")
 _USERINFO_WITHOUT_SCHEME = re.compile(r"\A[^/?#@\s]*@")
 _PORT = re.compile(r":\d*\Z")
 _IPV6 = re.compile(r"\A\[[^\]]*\](:\d*)?\Z")
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s<>\"'`]*")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s<>\"]*")
 _TRAILING_PUNCTUATION: Final = ".,;:!)]}"
 
 
@@ -30,13 +28,13 @@ def mask_url(url: str) -> str:
     if scheme is None:
         return _mask_rest(_USERINFO_WITHOUT_SCHEME.sub(f"{MASK}@", url))
     rest = url[scheme.end() :]
-    if scheme.group(1).lower() not in PLAIN_SCHEMES:
+    if scheme.group(1) is not None and scheme.group(1).lower() not in PLAIN_SCHEMES:
         return scheme.group() + (MASK if rest else "")
     return scheme.group() + _mask_rest(_mask_userinfo(rest))
 
 
 def mask_text(text: str) -> str:
-    """Return the text with every URL in it masked as `mask_url` does."""
+    """Return the text with every URL in it masked as `mask_url` does. A URL ends at a space, `"`, `<` or `>`."""
     return _URL_IN_TEXT.sub(_mask_match, text)
 
 

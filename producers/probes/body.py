@@ -57,9 +57,7 @@ class Body:
             Failed: protocol_error: a packed body ends in its middle.
         """
         if self._packed and self._received > 0 and not self._inflate.eof:
-            raise Failed(
-                FailureReason.PROTOCOL_ERROR, f"the body ends before its {self._encoding} stream does"
-            )
+            raise Failed(FailureReason.PROTOCOL_ERROR, f"the body ends before its {self._encoding} stream does")
 
     def text(self, charset: str | None) -> str:
         """Return what was kept, decoded by its declared charset, or as UTF-8 where that is none."""
@@ -98,6 +96,4 @@ class Body:
             self._kept += piece
 
     def _too_large(self) -> Failed:
-        return Failed(
-            FailureReason.RESPONSE_TOO_LARGE, f"the response is larger than {self._max_bytes} bytes"
-        )
+        return Failed(FailureReason.RESPONSE_TOO_LARGE, f"the response is larger than {self._max_bytes} bytes")

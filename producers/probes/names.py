@@ -138,9 +138,7 @@ async def _query(
 ) -> list[str] | Exception:
     """Return the addresses of one family, none if the name has none, or why there is no answer."""
     try:
-        answer = await resolver.resolve(
-            name, kind, search=True, lifetime=NO_LIMIT_S, raise_on_no_answer=False
-        )
+        answer = await resolver.resolve(name, kind, search=True, lifetime=NO_LIMIT_S, raise_on_no_answer=False)
     except (dns.exception.DNSException, OSError, EOFError) as error:
         return error
     return [record.address for record in answer.rrset or ()]

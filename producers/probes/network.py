@@ -90,9 +90,7 @@ async def open_plain(connected: socket.socket) -> Stream:
     return Stream(*await asyncio.open_connection(sock=connected))
 
 
-async def open_tls(
-    connected: socket.socket, context: ssl.SSLContext, name: str, measurement: Measurement
-) -> Stream:
+async def open_tls(connected: socket.socket, context: ssl.SSLContext, name: str, measurement: Measurement) -> Stream:
     """Return a TLS stream over a connected socket, which it then owns (phase tls).
 
     `name` goes into SNI, and the certificate must match it if the context verifies.
@@ -136,9 +134,7 @@ async def _first_that_answers(addresses: list[str], port: int, measurement: Meas
 async def _connect_to(address: str, port: int) -> socket.socket:
     # Numeric flags: this only fills in the form of a socket address, scope of a link-local one included.
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    family, kind, protocol, _, sockaddr = socket.getaddrinfo(
-        address, port, type=socket.SOCK_STREAM, flags=flags
-    )[0]
+    family, kind, protocol, _, sockaddr = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=flags)[0]
     unconnected = socket.socket(family, kind, protocol)
     try:
         unconnected.settimeout(0)

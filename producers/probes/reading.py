@@ -123,7 +123,5 @@ async def measure(work: Callable[[Measurement], Awaitable[None]], deadline_s: fl
         if not limit.expired():
             raise
         doing = _DOING[measurement.phase]
-        return measurement.reading(
-            FailureReason.TIMEOUT, f"not done within {deadline_s:g} s: stopped {doing}"
-        )
+        return measurement.reading(FailureReason.TIMEOUT, f"not done within {deadline_s:g} s: stopped {doing}")
     return measurement.reading()

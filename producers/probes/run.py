@@ -4,14 +4,12 @@ import time
 
 from producers.contract import MAX_DETAIL_CHARS, Check, Outcome
 from producers.masking import mask_text
-from producers.probes import certificates, host, http, tcp, tls
+from producers.probes import host, http, tcp, tls
 from producers.probes.reading import Reading
 from producers.settings import HostOptions, HttpOptions, Probe, ProbeOptions, Target, TcpOptions, TlsOptions
 
 
-async def run_probe(
-    target: Target, probe: Probe, *, location: str, scheduled_at_us: int, deadline_s: float
-) -> Check:
+async def run_probe(target: Target, probe: Probe, *, location: str, scheduled_at_us: int, deadline_s: float) -> Check:
     """Run one check. Never raises for what the target does.
 
     Args:
@@ -55,11 +53,13 @@ def shorten(detail: str) -> str:
 
 
 def _prepare(options: ProbeOptions) -> None:
-    """Load authorities before the clock starts: the first check of a target is not its slowest."""
+    """Load before the clock starts what is loaded once: the first check of a target is not its slowest."""
     match options:
-        case HttpOptions(verify_tls=verify, ca_file=ca_file) | TlsOptions(verify=verify, ca_file=ca_file):
-            certificates.context_for(verify=verify, ca_file=ca_file)
-        case _:
+        case HttpOptions():
+            http.prepare(options)
+        case TlsOptions():
+            tls.prepare(options)
+        case TcpOptions() | HostOptions():
             pass
 
 
