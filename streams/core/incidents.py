@@ -75,7 +75,7 @@ class _State(msgspec.Struct, kw_only=True):
     """What a snapshot holds."""
 
     code: str
-    closed: dict[int, int]
+    closed: list[tuple[int, int]]
     leading_us: int
     now_us: int
     lateness_us: int
@@ -150,7 +150,7 @@ class Incidents:
         """Return the whole state. What is restored from it continues bit for bit."""
         state = _State(
             code=CODE,
-            closed=self._closed,
+            closed=sorted(self._closed.items()),
             leading_us=self._leading_us,
             now_us=self._now_us,
             lateness_us=self._lateness_us,
@@ -177,9 +177,10 @@ class Incidents:
             state = msgspec.convert(form, _State)
         except msgspec.ValidationError as error:
             raise ValueError(f"snapshot: {error}") from error
-        if state.closed.keys() < self._closed.keys():
-            raise ValueError(f"snapshot: it is of {len(state.closed)} partitions, here are {len(self._closed)}")
-        self._closed = state.closed
+        closed = dict(state.closed)
+        if not self._closed.keys() <= closed.keys():
+            raise ValueError(f"snapshot: it is of {len(closed)} partitions, here are {len(self._closed)}")
+        self._closed = closed
         self._leading_us, self._now_us, self._lateness_us = state.leading_us, state.now_us, state.lateness_us
         self._tracks, self._queue = state.tracks, state.queue
         self._locations = Locations(policy=self._policy, troubles=state.troubles, silences=state.silences)
@@ -252,7 +253,9 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        finding, held = service_finding(again, self._locations.held_from())
+        # What is published at once elsewhere is judged alike when it had to wait for the tick before it.
+        held_from = self._locations.held_from() if depends_on_locations(verdict) else {}
+        finding, held = service_finding(again, held_from)
         revisions = self._step_service(track, verdict.target, finding)
         if held or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)

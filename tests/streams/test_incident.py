@@ -16,21 +16,29 @@ SIGNS = {"H": Sign.HEALTHY, "D": Sign.DEGRADED, "P": Sign.PARTIAL, "F": Sign.FAI
 
 @dataclass(frozen=True)
 class Warned:
+    """An early warning was opened."""
+
     tick: int
 
 
 @dataclass(frozen=True)
 class Opened:
+    """An outage was opened without a warning before it."""
+
     tick: int
 
 
 @dataclass(frozen=True)
 class Escalated:
+    """The early warning became an outage."""
+
     tick: int
 
 
 @dataclass(frozen=True)
 class Resolved:
+    """The incident ended."""
+
     tick: int
 
 
@@ -38,15 +46,18 @@ Event = Warned | Opened | Escalated | Resolved
 
 
 def reason(kind: str, **fields: object) -> Reason:
+    """A reason of the service."""
     return Reason(**{"kind": kind, "subject": SERVICE, "text": kind, "probe": "http", "since_us": 0, **fields})  # type: ignore[arg-type]
 
 
 def reasons_of(letter: str) -> tuple[Reason, ...]:
+    """What detection gives as the reason of a tick."""
     kinds = {"D": reason("latency_level", metric="latency"), "P": reason("partial_failure"), "F": reason("failing")}
     return (kinds[letter],) if letter in kinds else ()
 
 
 def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
+    """All that is published for a timeline."""
     state = SubjectState()
     published: list[Incident] = []
     since_us = 0
@@ -60,8 +71,9 @@ def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
 
 
 def run(line: str, **thresholds: int) -> list[Event]:
+    """The stages of a timeline, without updates."""
     events: list[Event] = []
-    for incident in revisions_of(line, IncidentPolicy(**thresholds)):  # type: ignore[arg-type]
+    for incident in revisions_of(line, IncidentPolicy(**thresholds)):
         tick = incident.updated_at_us
         if incident.effect == "opened":
             events.append(Warned(tick) if incident.kind == "early_warning" else Opened(tick))

@@ -1,0 +1,373 @@
+"""All incidents together: what waits for the other targets, locations in trouble, silence, interleavings."""
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.contract import Incident, TickSummary, Verdict
+from streams.core.incidents import Incidents
+from streams.policy import DetectPolicy, Expectations, IncidentPolicy
+from tests.streams.installation import (
+    INTERVAL_US,
+    SECOND,
+    START_US,
+    Installation,
+    Message,
+    final,
+    incidents_of,
+    merged,
+    play,
+    said,
+    summary,
+)
+
+CLEAN = "SSSSSSSSSSSSSSSS"
+
+
+def three(ams: str, fra: str = CLEAN, nyc: str = CLEAN) -> dict[str, dict[str, str]]:
+    """Three targets, three locations, the same timelines for each target."""
+    return {f"shop/{name}": {"ams": ams, "fra": fra, "nyc": nyc} for name in ("api", "blog", "web")}
+
+
+def lone(line: str) -> dict[str, dict[str, str]]:
+    """One target that ams alone sees."""
+    return {"shop/web": {"ams": line}}
+
+
+def test_a_target_that_fails_by_quorum_opens_one_outage_and_resolves() -> None:
+    """Three failing ticks open, two healthy ones resolve."""
+    installation = Installation(rows=lone("SSFFFFFFFFFFSSSS"))
+    assert said(installation) == {("shop/web", "outage", 4, 13)}
+
+
+def test_an_outage_waits_until_every_partition_is_closed_through_its_tick() -> None:
+    """With one partition open before the third failing tick nothing is decided; its summary decides."""
+    installation = Installation(rows=lone("SSFFFFFF"))
+    incidents = incidents_of(installation)
+    (own,) = [messages for messages in installation.messages() if any(isinstance(one, Verdict) for one in messages)]
+    early = [one for one in own if isinstance(one, Verdict) and one.tick_us <= START_US + 4 * INTERVAL_US]
+    assert [revision for message in early for revision in incidents.apply(message)] == []
+    assert incidents.apply(summary(0, START_US + 4 * INTERVAL_US)) == []
+    assert incidents.apply(summary(1, START_US + 4 * INTERVAL_US)) == []
+    (outage,) = incidents.apply(summary(2, START_US + 4 * INTERVAL_US))
+    assert (outage.kind, outage.outage_at_us) == ("outage", START_US + 4 * INTERVAL_US)
+
+
+def test_a_partition_that_lags_stops_nothing_for_longer_than_the_lateness() -> None:
+    """The leading partition is past the tick by the lateness: the outage is published without the other two."""
+    installation = Installation(rows=lone("SSFFFFFFFFF"))
+    incidents = incidents_of(installation)
+    published: list[Incident] = []
+    for message in next(one for one in installation.messages() if any(isinstance(m, Verdict) for m in one)):
+        published += incidents.apply(message)
+        if published:
+            break
+    assert isinstance(message, TickSummary)
+    assert [one.kind for one in published] == ["outage"]
+    assert message.closed_through_us >= published[0].updated_at_us + installation.lateness_us
+    assert message.slot_us <= published[0].updated_at_us + installation.lateness_us
+
+
+def test_a_slow_target_is_told_at_once() -> None:
+    """An early warning that rests on latency depends on the target alone: no summary is needed."""
+    installation = Installation(rows=lone("SSD"))
+    incidents = incidents_of(installation)
+    verdicts = installation.verdicts("shop/web")
+    published = [revision for verdict in verdicts for revision in incidents.apply(verdict)]
+    assert [(one.kind, one.warned_at_us) for one in published] == [("early_warning", START_US + 2 * INTERVAL_US)]
+
+
+def test_a_redelivered_verdict_changes_nothing() -> None:
+    """A tick at or before the last one of the target is a redelivery, however often it comes."""
+    installation = Installation(rows=lone("SSFFFFFSSSS"))
+    messages = merged(installation.messages())
+    once, often = incidents_of(installation), incidents_of(installation)
+    expected = [revision for message in messages for revision in once.apply(message)]
+    found: list[Incident] = []
+    for number, message in enumerate(messages):
+        found += often.apply(message)
+        for before in messages[max(0, number - 5) : number + 1]:
+            assert often.apply(before) == []
+    assert found == expected
+    assert often.snapshot() == once.snapshot()
+
+
+def test_one_location_in_trouble_is_one_incident_and_nobody_is_paged() -> None:
+    """Three targets that only ams sees failing: ams is in trouble, the targets are well."""
+    installation = Installation(rows=three("SSFFFFFFFFSSSSSS"))
+    assert said(installation) == {("ams", "location_trouble", 3, 12)}
+    assert not any(incident.page for incident in play(installation))
+
+
+def test_targets_that_are_seen_from_the_troubled_location_alone_are_held() -> None:
+    """Nobody else sees them: unknown, not failing. No outage, no page."""
+    rows = {f"shop/{name}": {"ams": "SSFFFFFFFFSSSSSS"} for name in ("api", "blog", "web")}
+    assert said(Installation(rows=rows)) == {("ams", "location_trouble", 3, 12)}
+
+
+def test_two_targets_are_no_location_in_trouble() -> None:
+    """Two fail from their only location: two outages."""
+    rows = {f"shop/{name}": {"ams": "SSFFFFFFFFSSSSSS"} for name in ("api", "web")}
+    assert said(Installation(rows=rows)) == {("shop/api", "outage", 4, 11), ("shop/web", "outage", 4, 11)}
+
+
+def test_three_targets_on_one_address_are_no_location_in_trouble() -> None:
+    """One server with three sites is down: the server, not the location."""
+    rows = {f"shop/{name}": {"ams": "SSFFFFFFFFSSSSSS"} for name in ("api", "blog", "web")}
+    addresses = dict.fromkeys(rows, "192.0.2.1")
+    assert {kind for _, kind, *_ in said(Installation(rows=rows, addresses=addresses))} == {"outage"}
+    two = {**addresses, "shop/web": "192.0.2.2"}
+    assert {kind for _, kind, *_ in said(Installation(rows=rows, addresses=two))} == {"location_trouble"}
+
+
+def test_a_lone_failing_target_pages_while_a_location_is_in_trouble() -> None:
+    """It fails from fra and nyc too, so it is the target."""
+    rows = {**three("SSFFFFFFFFFFFFSS"), "shop/db": dict.fromkeys(("ams", "fra", "nyc"), "SSSSFFFFFFFFFFFF")}
+    found = said(Installation(rows=rows))
+    assert found == {("ams", "location_trouble", 3, None), ("shop/db", "outage", 6, None)}
+
+
+def test_targets_that_fail_everywhere_are_no_location_in_trouble() -> None:
+    """The whole shop is down, seen from three places: three outages."""
+    failing = "SSFFFFFFFFSSSSSS"
+    assert {kind for _, kind, *_ in said(Installation(rows=three(failing, failing, failing)))} == {"outage"}
+
+
+def test_single_lost_checks_at_one_time_are_no_location_in_trouble() -> None:
+    """Three targets lose the same check from ams: nothing is said."""
+    assert said(Installation(rows=three("SSFSSSSSSSFSSSSS"))) == set()
+
+
+def test_targets_that_began_to_fail_at_other_times_are_no_location_in_trouble() -> None:
+    """A few sites that refuse one location for long do not make it blind."""
+    rows = {
+        "shop/api": {"ams": "FFFFFFFFFFFFFFFF", "fra": CLEAN, "nyc": CLEAN},
+        "shop/blog": {"ams": "SSSSSFFFFFFFFFFF", "fra": CLEAN, "nyc": CLEAN},
+        "shop/web": {"ams": "SSSSSSSSSSFFFFFF", "fra": CLEAN, "nyc": CLEAN},
+    }
+    assert {kind for _, kind, *_ in said(Installation(rows=rows))} == {"early_warning"}
+
+
+def test_a_target_that_failed_before_the_trouble_is_not_held_by_it() -> None:
+    """Its outage counts on: what failed long before is not the location's fault."""
+    rows = {
+        **{f"shop/{name}": {"ams": "SSSSSSFFFFFFFFFF"} for name in ("api", "blog", "web")},
+        "shop/db": {"ams": "SFFFFFFFFFFFFFFF"},
+    }
+    found = said(Installation(rows=rows), failure_ticks=6)
+    assert ("shop/db", "outage", 6, None) in found
+    assert ("ams", "location_trouble", 7, None) in found
+    assert len(found) == 2
+
+
+def test_the_run_counts_on_after_the_trouble_has_ended() -> None:
+    """One target fails on when the others are back: an outage, although detection has long settled."""
+    rows = {
+        "shop/api": {"ams": "SSFFFFFFFFFFFFFFSSSSSSSSSSSS"},
+        "shop/blog": {"ams": "SSFFFFFFFFFFFFFFSSSSSSSSSSSS"},
+        "shop/web": {"ams": "SSFFFFFFFFFFFFFFFFFFFFFFFFFF"},
+        "shop/db": {"ams": "SSSSSSSSSSSSSSSSSSSSSSSSSSSS"},
+    }
+    found = said(Installation(rows=rows))
+    assert ("ams", "location_trouble", 3, 18) in found
+    assert ("shop/web", "outage", 19, None) in found  # one F before the trouble was known, then at 18 and 19
+    assert len(found) == 2
+
+
+def test_an_anchor_check_that_fails_is_its_locations_trouble_at_once() -> None:
+    """No target of it is an outage, and the anchor itself is no incident of a target."""
+    rows = {
+        "_anchor/ams": {"ams": "SSFFFFFFSSSS"},
+        "shop/web": {"ams": "SSFFFFFFSSSS"},
+        "shop/api": {"ams": "SSSSSSSSSSSS", "fra": "SSSSSSSSSSSS"},
+    }
+    assert said(Installation(rows=rows)) == {("ams", "location_trouble", 2, 10)}
+
+
+def test_the_anchor_of_another_location_says_nothing_of_this_one() -> None:
+    """Trouble at fra; ams sees web fail."""
+    rows = {
+        "_anchor/fra": {"fra": "SSFFFFFFSSSS"},
+        "shop/web": {"ams": "SSFFFFFFSSSS"},
+    }
+    assert said(Installation(rows=rows)) == {("fra", "location_trouble", 2, 10), ("shop/web", "outage", 4, 9)}
+
+
+def test_with_no_location_left_that_works_it_says_that_nobody_sees_anything() -> None:
+    """One location alone, in trouble."""
+    blind = final(play(Installation(rows={f"a/{name}": {"ams": "SFFFFFFFFF"} for name in "xyz"})))
+    assert [one.cause.endswith("nobody sees anything") for one in blind.values()] == [True]
+    sees = final(play(Installation(rows=three("SSFFFFFFFFFFFFFF"))))
+    assert ["nobody" in one.cause for one in sees.values()] == [False]
+
+
+def test_a_locations_trouble_names_its_targets() -> None:
+    """Kind, count, addresses, names, reason, since when."""
+    (trouble,) = final(play(Installation(rows=three("SSFFFFFFFFFFFFFF")))).values()
+    assert trouble.cause == (
+        "location ams is in trouble: 3 targets on 3 addresses fail together (timeout): shop/api, shop/blog and "
+        "shop/web, since 2023-11-14 22:14:00 UTC"
+    )
+    assert (trouble.target, trouble.location, trouble.severity, trouble.page) == (None, "ams", "warning", False)
+
+
+def test_silence_is_one_incident_a_location() -> None:
+    """Three targets miss ams: one incident, resolved when ams reports again."""
+    installation = Installation(rows=three("SSSxxxxxxSSSSSSS"))
+    assert said(installation) == {("ams", "silence", 3, 9)}
+    (silence,) = final(play(installation)).values()
+    assert silence.cause == "no checks from location ams for 3 targets since 2023-11-14 22:14:30 UTC"
+    assert not silence.page
+
+
+def test_targets_that_nobody_reports_are_counted() -> None:
+    """They are unknown, and the silence says so."""
+    rows = {"shop/api": {"ams": "SSSxxxxx"}, "shop/web": {"ams": "SSSxxxxx", "fra": "SSSSSSSS"}}
+    (silence,) = final(play(Installation(rows=rows))).values()
+    assert "for 2 targets" in silence.cause
+    assert silence.cause.endswith("1 target is seen by nobody")
+
+
+def test_a_silent_location_in_trouble_stays_in_trouble() -> None:
+    """Nothing reported is not healthy: the trouble is resolved only by reports."""
+    rows = {f"shop/{name}": {"ams": "SSFFFFxxxxxxxxSSSS"} for name in ("api", "blog", "web")}
+    assert said(Installation(rows=rows)) == {("ams", "location_trouble", 3, 16), ("ams", "silence", 6, 14)}
+
+
+def test_a_forecast_is_an_incident_beside_that_of_the_service() -> None:
+    """The disk's warning opens and resolves on its own; the outage does not touch it."""
+    installation = Installation(rows=lone("SSSSFFFFFFSSSSSS"), forecasts={"shop/web": " ddddddddddddd  "})
+    assert said(installation) == {("shop/web", "early_warning", 1, 15), ("shop/web", "outage", 6, 11)}
+    subjects = {incident.subject for incident in play(installation)}
+    assert subjects == {"service", "disk_free_ratio"}
+
+
+def test_a_forecast_is_not_resolved_while_the_target_fails() -> None:
+    """Its metric does not come then: unknown is not well."""
+    installation = Installation(rows=lone("SSSSFFFFFFFFFFFF"), forecasts={"shop/web": " ddd            "})
+    assert ("shop/web", "early_warning", 1, None) in said(installation)
+
+
+@pytest.mark.parametrize("name", ["failure_ticks", "success_ticks", "warning_ticks", "partial_failure_ticks"])
+def test_a_threshold_that_counts_more_ticks_than_are_published_is_refused(name: str) -> None:
+    """Such an incident would never open or never resolve."""
+    too_many = DetectPolicy().settle_ticks + 2
+    with pytest.raises(ValueError, match=name):
+        Incidents(IncidentPolicy(**{name: too_many}), Expectations(), partitions=1)
+    Incidents(IncidentPolicy(**{name: too_many - 1}), Expectations(), partitions=1)
+    own = Expectations(incidents={"shop/web": IncidentPolicy(**{name: too_many})})
+    with pytest.raises(ValueError, match=f"shop/web: {name}"):
+        Incidents(IncidentPolicy(), own, partitions=1)
+
+
+def test_a_target_may_have_a_policy_of_its_own() -> None:
+    """One failing tick is enough for this one."""
+    installation = Installation(rows={"shop/web": {"ams": "SSFSSSSS"}, "shop/api": {"ams": "SSFSSSSS"}})
+    own = Expectations(incidents={"shop/web": IncidentPolicy(failure_ticks=1)})
+    incidents = Incidents(IncidentPolicy(), own, partitions=installation.partitions)
+    revisions = [one for message in merged(installation.messages()) for one in incidents.apply(message)]
+    assert {(one.target, one.kind) for one in revisions} == {("shop/web", "outage")}
+
+
+LOCATIONS = ("ams", "fra", "nyc")
+TARGETS = ("shop/api", "shop/blog", "shop/db", "shop/web", "_anchor/ams")
+
+
+@st.composite
+def installations(draw: st.DrawFn) -> Installation:
+    """A few targets, seen from one to three places, with runs of any letter."""
+    length = 14
+    rows: dict[str, dict[str, str]] = {}
+    common = draw(st.lists(st.tuples(st.sampled_from("SSSFFmxD"), st.integers(1, 6)), min_size=1, max_size=8))
+    for target in draw(st.lists(st.sampled_from(TARGETS), min_size=1, max_size=5, unique=True)):
+        places = ("ams",) if target.startswith("_") else LOCATIONS[: draw(st.integers(1, 3))]
+        rows[target] = {}
+        for place in places:
+            own = st.lists(st.tuples(st.sampled_from("SSSFFmxD"), st.integers(1, 6)), min_size=1, max_size=8)
+            runs = common if draw(st.booleans()) else draw(own)
+            rows[target][place] = "".join(letter * times for letter, times in runs).ljust(length, "S")[:length]
+    offsets = {target: draw(st.integers(0, 29)) * SECOND for target in rows}
+    # A lateness that no interleaving exceeds: the bound that gives up on a partition is no part of the property.
+    return Installation(rows=rows, offsets_us=offsets, lateness_us=10**12)
+
+
+def interleaved(by_partition: list[list[Message]], chooser: random.Random) -> list[Message]:
+    """Any order that keeps each partition's own."""
+    queues = [list(messages) for messages in by_partition]
+    order: list[Message] = []
+    while any(queues):
+        order.append(chooser.choice([queue for queue in queues if queue]).pop(0))
+    return order
+
+
+@settings(max_examples=150, deadline=None)
+@given(installations(), st.integers(0, 2**32), st.booleans())
+def test_the_result_does_not_depend_on_how_the_partitions_interleave(
+    installation: Installation, seed: int, whole: bool
+) -> None:
+    """The same revisions, whatever the order; even with one partition read to its end before the next."""
+    by_partition = installation.messages()
+    order = [one for messages in by_partition for one in messages]
+    if not whole:
+        order = interleaved(by_partition, random.Random(seed))
+    incidents = incidents_of(installation)
+    found = [one for message in order for one in incidents.apply(message)] + incidents.finish()
+    expected = play(installation)
+    assert {one.id: one for one in found} == {one.id: one for one in expected}
+    assert len(found) == len(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(installations(), st.integers(0, 2**32), st.integers(0, 200))
+def test_what_is_restored_continues_bit_for_bit(installation: Installation, seed: int, cut: int) -> None:
+    """Any cut: the same revisions follow, and the same state."""
+    order = interleaved(installation.messages(), random.Random(seed))
+    first = incidents_of(installation)
+    for message in order[:cut]:
+        first.apply(message)
+    second = incidents_of(installation)
+    second.restore(first.snapshot())
+    assert second.snapshot() == first.snapshot()
+    assert second.open() == first.open()
+    for message in order[cut:]:
+        assert second.apply(message) == first.apply(message)
+    assert second.finish() == first.finish()
+    assert second.snapshot() == first.snapshot()
+
+
+@settings(max_examples=100, deadline=None)
+@given(installations())
+def test_revisions_of_an_incident_tell_one_story(installation: Installation) -> None:
+    """They count up from 0 in the order of time, open once, resolve at most once, at the end, and lose no stage."""
+    by_id: dict[str, list[Incident]] = {}
+    for one in play(installation):
+        by_id.setdefault(one.incident_id, []).append(one)
+    for revisions in by_id.values():
+        assert [one.revision for one in revisions] == list(range(len(revisions)))
+        assert revisions[0].effect == "opened"
+        assert all(one.effect != "resolved" for one in revisions[:-1])
+        assert all(one.effect != "opened" for one in revisions[1:])
+        for before, after in pairwise(revisions):
+            assert before.updated_at_us <= after.updated_at_us
+            assert (before.kind, after.kind) != ("outage", "early_warning")
+            assert before.page <= after.page
+            assert before.warned_at_us in (None, after.warned_at_us)
+        for one in revisions:
+            assert one.began_at_us <= one.updated_at_us
+            assert "\n" not in one.cause
+            assert one.cause
+
+
+def test_a_snapshot_of_another_form_is_refused() -> None:
+    """And the state stays as it was."""
+    incidents = Incidents(IncidentPolicy(), Expectations(), partitions=1)
+    before = incidents.snapshot()
+    for payload in (b"", b"nonsense", before[:-3]):
+        with pytest.raises(ValueError, match="snapshot"):
+            incidents.restore(payload)
+    with pytest.raises(ValueError, match="partitions"):
+        Incidents(IncidentPolicy(), Expectations(), partitions=2).restore(before)
+    assert incidents.snapshot() == before
