@@ -22,6 +22,7 @@ from producers.masking import mask_url
 from producers.probes import certificates, network
 from producers.probes.body import ACCEPT_ENCODING, Body
 from producers.probes.reading import Failed, Measurement, Reading, measure
+from producers.probes.stream import Stream
 from producers.settings import HttpOptions
 
 MAX_REDIRECTS: Final = 5
@@ -236,7 +237,7 @@ class _Connected(httpcore.AsyncNetworkStream):
 
     def __init__(self, connected: socket.socket, measurement: Measurement) -> None:
         self._socket = connected
-        self._stream: network.Stream | None = None
+        self._stream: Stream | None = None
         self._measurement = measurement
         self._answered = False
 
@@ -283,7 +284,7 @@ class _Connected(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         return self._stream.tls if info == "ssl_object" and self._stream is not None else None
 
-    async def _open(self) -> network.Stream:
+    async def _open(self) -> Stream:
         if self._stream is None:
             self._stream = await network.open_plain(self._socket)
         return self._stream

@@ -1,7 +1,6 @@
 """TCP connections and TLS over them, each for one check and closed at its end, with their phases measured."""
 
 import asyncio
-import contextlib
 import errno
 import socket
 import ssl
@@ -11,6 +10,7 @@ from producers.contract import FailureReason
 from producers.errors import TransientError
 from producers.probes import certificates, names, routes
 from producers.probes.reading import Failed, Measurement
+from producers.probes.stream import Stream
 
 MAX_ADDRESSES: Final = 4
 """A name with more addresses is tried on the first ones: each gets a fair share of the time."""
@@ -20,50 +20,6 @@ HANDSHAKE_GRACE_S: Final = 1.0
 
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT})
-
-
-class Stream:
-    """A connection, plain or TLS. `close` does not wait for the peer."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @property
-    def tls(self) -> ssl.SSLObject | None:
-        """The TLS session, if the connection has one."""
-        session: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
-        return session
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the next bytes, none at the end.
-
-        Raises:
-            Failed: connection_error or tls_error.
-        """
-        try:
-            return await self._reader.read(max_bytes)
-        except OSError as error:
-            raise _broken(error) from error
-
-    async def write(self, content: bytes) -> None:
-        """Send; returns when the kernel has taken it but for a last bit.
-
-        Raises:
-            Failed: connection_error or tls_error.
-        """
-        try:
-            self._writer.write(content)
-            await self._writer.drain()
-        except OSError as error:
-            raise _broken(error) from error
-
-    async def close(self) -> None:
-        """Say goodbye if that needs no waiting, and let go."""
-        self._writer.close()  # TLS: puts close_notify on the wire at once, where there is room
-        self._writer.transport.abort()  # and does not wait for the peer's
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
 
 
 async def connect(host: str, port: int, measurement: Measurement) -> socket.socket:
@@ -87,7 +43,8 @@ async def connect(host: str, port: int, measurement: Measurement) -> socket.sock
 
 async def open_plain(connected: socket.socket) -> Stream:
     """Return a stream over a connected socket, which it then owns."""
-    return Stream(*await asyncio.open_connection(sock=connected))
+    _, stream = await asyncio.get_running_loop().create_connection(Stream, sock=connected)
+    return stream
 
 
 async def open_tls(connected: socket.socket, context: ssl.SSLContext, name: str, measurement: Measurement) -> Stream:
@@ -101,15 +58,15 @@ async def open_tls(connected: socket.socket, context: ssl.SSLContext, name: str,
     measurement.enter("tls")
     limit_s = measurement.remaining_s + HANDSHAKE_GRACE_S
     try:
-        reader, writer = await asyncio.open_connection(
-            sock=connected, ssl=context, server_hostname=name, ssl_handshake_timeout=limit_s
+        _, stream = await asyncio.get_running_loop().create_connection(
+            Stream, sock=connected, ssl=context, server_hostname=name, ssl_handshake_timeout=limit_s
         )
     except ssl.SSLError as error:
         raise Failed(FailureReason.TLS_ERROR, certificates.explain(error, name)) from error
     except OSError as error:
         raise Failed(FailureReason.TLS_ERROR, "the connection was lost during the TLS handshake") from error
     measurement.enter(None)
-    return Stream(reader, writer)
+    return stream
 
 
 async def _first_that_answers(addresses: list[str], port: int, measurement: Measurement) -> socket.socket:
@@ -154,11 +111,3 @@ def _unconnected(error: OSError, addresses: list[str], port: int) -> Failed:
         return Failed(FailureReason.TIMEOUT, f"no connection to {place}: no answer")
     why = "refused" if isinstance(error, ConnectionRefusedError) else error.strerror or type(error).__name__
     return Failed(FailureReason.CONNECTION_ERROR, f"no connection to {place}: {why}")
-
-
-def _broken(error: OSError) -> Failed:
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "unknown error").replace("_", " ").lower()
-        return Failed(FailureReason.TLS_ERROR, f"the TLS connection broke: {reason}")
-    what = "reset by the server" if isinstance(error, ConnectionResetError) else error.strerror or "lost"
-    return Failed(FailureReason.CONNECTION_ERROR, f"the connection was {what}")
