@@ -67,6 +67,18 @@ async def _serve(directory: Path, port: int, token: str) -> None:
         engine.close()
 
 
+def _token() -> str:
+    """Take the token out of the environment, so that nothing that this process starts inherits it.
+
+    Raises:
+        StoreStartError: If there is none.
+    """
+    token = os.environ.pop(TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise StoreStartError(f"the store needs its token in the environment variable {TOKEN_VARIABLE}")
+    return token
+
+
 def main() -> int:
     """Run the store until a signal ends it."""
     parser = argparse.ArgumentParser(prog="python -m forewarn.embedded.store", description=__doc__)
@@ -74,11 +86,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    # Not left where a child process or /proc would show it to others.
-    token = os.environ.pop(TOKEN_VARIABLE, "")
     try:
-        if not token.strip():
-            raise StoreStartError(f"the store needs its token in the environment variable {TOKEN_VARIABLE}")
+        token = _token()
         lock = _own(chosen.path.absolute())
         asyncio.run(_serve(chosen.path.absolute(), chosen.port, token))
         lock.close()

@@ -45,7 +45,7 @@ def decoded(body: bytes, encoding: str, *, bound: int) -> Iterator[bytes]:
         yield from _bounded((body[at : at + _PIECE] for at in range(0, len(body), _PIECE)), bound)
         return
     if name not in _FRAMES:
-        known = ", ".join(("identity", "gzip", "deflate", "lz4", "zstd"))
+        known = "identity, gzip, deflate, lz4, zstd"
         raise refused(48, f"Unknown Content-Encoding '{name[:40]}'; known are {known}", status=415)
     yield from _gathered(_bounded(_frames(body, name), bound))
 

@@ -7,12 +7,12 @@ lets nothing leak from one request into another. Queries of several connections 
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import chdb  # noqa: F401 - its import brings the extension module up; sqlitelike alone does not
+from chdb._exceptions import ChdbError
 from chdb.state import sqlitelike
 
 from forewarn.embedded.store.access import Limits, write_config
@@ -114,7 +114,7 @@ class Engine:
             yield connection
         except QueryError:
             raise
-        except (RuntimeError, ValueError, sqlitelike.ChdbError) as error:
+        except (RuntimeError, ValueError, ChdbError) as error:
             raise from_engine(error) from None
         finally:
             connection.close()
@@ -160,7 +160,7 @@ class Engine:
                 elapsed_ns=time.perf_counter_ns() - start,
             )
 
-    def stream(self, query: Query) -> Iterator[bytes]:
+    def stream(self, query: Query) -> Generator[bytes]:
         """Yield a result's blocks as they come. Close it to cancel the query.
 
         Raises:
@@ -176,12 +176,12 @@ class Engine:
 
     def cancel(self, mark: str) -> None:
         """Ask the query with this mark to end; harmless if it has ended."""
-        with contextlib.suppress(RuntimeError, sqlitelike.ChdbError):
+        with contextlib.suppress(RuntimeError, ChdbError):
             self._ask(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(mark)} ASYNC FORMAT TabSeparated")
 
     def cancel_all(self) -> None:
         """Ask every query to end."""
-        with contextlib.suppress(RuntimeError, sqlitelike.ChdbError):
+        with contextlib.suppress(RuntimeError, ChdbError):
             self._ask("KILL QUERY WHERE query_id != queryID() ASYNC FORMAT TabSeparated")
 
     def close(self) -> None:

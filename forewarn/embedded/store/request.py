@@ -137,13 +137,15 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     fields = {}
     if not message.is_multipart():
         raise refused(36, "The multipart form is damaged")
-    for part in message.iter_parts():  # type: ignore[attr-defined]
+    for part in message.iter_parts():
         name = part.get_param("name", header="content-disposition")
         if part.get_filename() is not None:
             raise refused(48, "External data (temporary tables sent with a query) is not supported")
         if not isinstance(name, str):
             raise refused(36, "A part of the multipart form has no name")
-        fields[name] = part.get_payload(decode=True).decode("utf-8", "surrogateescape")
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        fields[name] = payload.decode("utf-8", "surrogateescape")
     return fields
 
 

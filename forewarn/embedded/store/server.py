@@ -107,7 +107,7 @@ class Server:
             return self._failure(error)
         except ConnectionError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - answered 500, so nothing that failed is acknowledged
             # The client must hear of it in ClickHouse's form, and the log must have the traceback.
             _log.exception("a request failed inside the store")
             return self._failure(refused(1001, "Internal error of the embedded store; see its log", status=500))

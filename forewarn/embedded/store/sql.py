@@ -4,6 +4,7 @@ Grants keep a statement from reaching outside (see `access`). A few ways out ask
 refused here by their tokens: INTO OUTFILE, FROM INFILE, file(), python() and the like, disk(), ATTACH ... FROM.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _read_insert(found: list[Token], stream: Iterator[Token], text: bytes) -> St
         if len(found) <= 3 or found[-2].text == ".":
             continue  # INSERT INTO [TABLE] name: a table may be called as a keyword
         depth += (word == "(") - (word == ")")
-        if depth or (word == "(" or word == ")"):
+        if depth or (word in {"(", ")"}):
             continue
         if word in ("SELECT", "WITH", "FROM"):
             return None
@@ -145,15 +146,13 @@ def _after_format(text: bytes, at: int) -> int:
 
 
 def _is_insert(found: list[Token]) -> bool:
-    return any(
-        token.upper == "INSERT" and after.upper == "INTO" for token, after in zip(found, found[1:], strict=False)
-    )
+    return any(token.upper == "INSERT" and after.upper == "INTO" for token, after in itertools.pairwise(found))
 
 
 def _trailing_format(found: list[Token]) -> str | None:
     """Return the name after the statement's own FORMAT, which may be followed by SETTINGS."""
     depth, name = 0, None
-    for token, after in zip(found, found[1:], strict=False):
+    for token, after in itertools.pairwise(found):
         depth += (token.text == "(") - (token.text == ")")
         if depth == 0 and token.upper == "FORMAT" and after.kind == "word":
             name = after.text
@@ -161,7 +160,7 @@ def _trailing_format(found: list[Token]) -> str | None:
 
 
 def _refuse_outside(found: list[Token]) -> None:
-    for token, after in zip(found, found[1:], strict=False):
+    for token, after in itertools.pairwise(found):
         if (token.upper, after.upper) in {("INTO", "OUTFILE"), ("FROM", "INFILE")}:
             raise refused(497, f"{token.upper} {after.upper} is blocked: the embedded store reads and writes no files")
         if after.text == "(" and token.called in _FUNCTIONS:
