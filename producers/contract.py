@@ -73,6 +73,7 @@ class MissedReason(enum.StrEnum):
     OVERLOAD = "overload"  # all slots were taken until the next tick
     STOPPED = "stopped"  # the producer was not running
     NO_NETWORK = "no_network"  # the location itself has no network
+    PROBE_ERROR = "probe_error"  # a defect of the probe itself; the producer's log says which
 
 
 PHASES: Final = ("dns", "connect", "tls", "wait", "transfer")
@@ -162,9 +163,7 @@ class SparseTexts(msgspec.Struct, frozen=True):
     values: list[str]
 
 
-class CheckBatch(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checks", omit_defaults=True
-):
+class CheckBatch(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="checks", omit_defaults=True):
     """Up to MAX_BATCH_CHECKS checks of one producer, column by column. All plain columns have one length.
 
     Columns mean what the attributes of Check of the same name mean. `phases` has a full column for each phase

@@ -58,9 +58,7 @@ def kafka_options(settings: LogSettings) -> dict[str, Any]:
         try:
             settings.ca_file.read_bytes()
         except OSError as error:
-            raise ForewarnError(
-                f"cannot read the log's CA file {settings.ca_file}: {error.strerror}"
-            ) from error
+            raise ForewarnError(f"cannot read the log's CA file {settings.ca_file}: {error.strerror}") from error
         options["ssl_cafile"] = str(settings.ca_file)
     if settings.security.startswith("sasl"):
         options["sasl_mechanism"] = settings.sasl_mechanism

@@ -16,12 +16,11 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from producers.errors import ForewarnError
+from producers.masking import MASK, mask_text
 
 # --- Producers
 CHECKS = Counter("forewarn_checks_total", "Checks done, by outcome.", ["location", "outcome"])
-CHECKS_MISSED = Counter(
-    "forewarn_checks_missed_total", "Ticks that were not run, by why.", ["location", "reason"]
-)
+CHECKS_MISSED = Counter("forewarn_checks_missed_total", "Ticks that were not run, by why.", ["location", "reason"])
 CHECKS_RUNNING = Gauge("forewarn_checks_running", "Checks under way now.", ["location"])
 CHECK_DELAY = Histogram(
     "forewarn_check_delay_seconds",
@@ -34,21 +33,15 @@ EVENT_LOOP_LAG = Gauge("forewarn_event_loop_lag_seconds", "Largest lag of the ev
 # --- Outboxes (a producer's is called its spool)
 SPOOL_BYTES = Gauge("forewarn_spool_bytes", "Size of the outbox on disk.", ["outbox"])
 SPOOL_RECORDS = Gauge("forewarn_spool_records", "Messages in the outbox that are not safe yet.", ["outbox"])
-SPOOL_DROPPED = Counter(
-    "forewarn_spool_dropped_total", "Messages dropped at the outbox's bound: LOST.", ["outbox"]
-)
+SPOOL_DROPPED = Counter("forewarn_spool_dropped_total", "Messages dropped at the outbox's bound: LOST.", ["outbox"])
 SPOOL_ERRORS = Counter("forewarn_spool_errors_total", "Writes that failed (disk full).", ["outbox"])
 SPOOL_DAMAGED = Counter("forewarn_spool_damaged_total", "Damaged places found at start.", ["outbox", "place"])
 PUBLISHED = Counter("forewarn_published_messages_total", "Messages that the broker acknowledged.", ["outbox"])
-PUBLISH_ERRORS = Counter(
-    "forewarn_publish_errors_total", "Publications that failed and are retried.", ["outbox"]
-)
+PUBLISH_ERRORS = Counter("forewarn_publish_errors_total", "Publications that failed and are retried.", ["outbox"])
 LAST_ACKNOWLEDGED = Gauge("forewarn_last_acknowledged_seconds", "Unix time of the last one.", ["outbox"])
 
 # --- Stream workers
-CONSUMER_LAG = Gauge(
-    "forewarn_consumer_lag_messages", "Messages not read yet.", ["group", "topic", "partition"]
-)
+CONSUMER_LAG = Gauge("forewarn_consumer_lag_messages", "Messages not read yet.", ["group", "topic", "partition"])
 EVENTS = Counter("forewarn_events_total", "Messages read, redeliveries included.", ["group", "topic"])
 CHECKS_JUDGED = Counter("forewarn_checks_judged_total", "Checks that the core took.", ["partition"])
 CHECKS_LATE = Counter("forewarn_checks_late_total", "Checks after their tick was closed.", ["partition"])
@@ -70,15 +63,7 @@ STORE_INSERT_SECONDS = Histogram("forewarn_store_insert_seconds", "Time of one i
 
 SLOW_TO_SHOW: Final = frozenset({"kafka", "aiokafka", "asyncio", "aiohttp.access", "httpx", "httpcore"})
 
-_USERINFO: Final = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@")
-_QUERY_VALUE: Final = re.compile(r"([?&][^=\s&]{1,200}=)[^&\s\"']+")
 _SECRET_KEY: Final = re.compile(r"passw|token|secret|authorization|api_?key|cookie", re.IGNORECASE)
-MASK: Final = "***"
-
-
-def mask_text(text: str) -> str:
-    """Return the text with the userinfo and the query values of every URL in it masked."""
-    return _QUERY_VALUE.sub(rf"\1{MASK}", _USERINFO.sub(rf"\1{MASK}@", text))
 
 
 def _mask_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -109,9 +94,7 @@ def configure_logging(*, json: bool | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
