@@ -1,8 +1,5 @@
 """The group *detect*: reads `checks`, publishes `deviations` and `verdicts`. A thin shell around the pure Detector."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 import asyncio
 import time
 from collections.abc import Sequence
@@ -11,9 +8,7 @@ from producers import codec as checks_codec
 from producers import telemetry, topics
 from producers.contract import VERSION, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
 from producers.errors import InvalidEvent
-
-if TYPE_CHECKING:
-    from producers.outbox import OutboxMarks
+from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from streams import codec
 from streams.contract import StateStore, Verdict

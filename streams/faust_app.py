@@ -17,13 +17,13 @@ SEND_TIMEOUT_S: Final = 120.0  # how long the broker may be away before a sent m
 BATCH_BYTES: Final = 256 * 1024
 
 
-class WithoutWeb(BootStrategy):  # type: ignore[misc]
+class WithoutWeb(BootStrategy):
     """Starts everything but the web server: `web_enabled=False` alone still binds 0.0.0.0:6066."""
 
     enable_web = False
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]
+class WorkerApp(faust.App):
     """A Faust app that binds no port."""
 
     BootStrategy = WithoutWeb

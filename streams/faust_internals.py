@@ -28,11 +28,15 @@ async def commit(app: faust.App, offsets: Mapping[TP, int]) -> bool:
     """
     if not offsets:
         return True
-    return bool(await app.consumer._commit_offsets(dict(offsets)))  # noqa: SLF001 - the point of this file
+    return bool(await _consumer(app)._commit_offsets(dict(offsets)))  # noqa: SLF001 - the point of this file
+
+
+def _consumer(app: faust.App) -> Any:
+    return app.consumer
 
 
 def _client(app: faust.App) -> tuple[aiokafka.AIOKafkaConsumer, asyncio.AbstractEventLoop]:
-    thread = app.consumer._thread  # noqa: SLF001
+    thread = _consumer(app)._thread  # noqa: SLF001
     return thread._ensure_consumer(), thread.thread_loop  # noqa: SLF001
 
 
@@ -43,7 +47,8 @@ async def committed(app: faust.App, places: Iterable[TP]) -> dict[TP, int | None
     async def ask() -> dict[TP, int | None]:
         return {place: await client.committed(aiokafka.TopicPartition(*place)) for place in places}
 
-    return await _in_thread(ask(), loop)
+    found: dict[TP, int | None] = await _in_thread(ask(), loop)
+    return found
 
 
 async def _in_thread(question: Any, loop: asyncio.AbstractEventLoop) -> Any:
@@ -52,7 +57,7 @@ async def _in_thread(question: Any, loop: asyncio.AbstractEventLoop) -> Any:
     return await asyncio.wrap_future(answer)
 
 
-class _DaemonThread(WorkerThread):  # type: ignore[misc]
+class _DaemonThread(WorkerThread):
     def __init__(self, service: Any, **options: Any) -> None:
         super().__init__(service, **options)
         self.daemon = True
@@ -60,7 +65,7 @@ class _DaemonThread(WorkerThread):  # type: ignore[misc]
 
 def use_daemon_threads(app: faust.App) -> None:
     """Let the process end even if the consumer's thread hangs in a broker that is away. Before the start."""
-    app.consumer._thread.Worker = _DaemonThread  # noqa: SLF001
+    _consumer(app)._thread.Worker = _DaemonThread  # noqa: SLF001
 
 
 def generation(app: faust.App) -> int:

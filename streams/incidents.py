@@ -1,15 +1,10 @@
 """The group *incidents*: reads `verdicts`, alone publishes `incidents`. A thin shell around the pure Incidents."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 from collections.abc import Sequence
 
 from producers import telemetry, topics
 from producers.errors import InvalidEvent
-
-if TYPE_CHECKING:
-    from producers.outbox import OutboxMarks
+from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from streams import codec
 from streams.contract import StateStore, TickSummary, Verdict

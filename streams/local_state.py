@@ -1,4 +1,4 @@
-"""The copy of the snapshots in a worker's own directory: three a partition, checksummed, written whole or not at all."""
+"""The copy of the snapshots in a worker's own directory: three a partition, checksummed, whole or not there."""
 
 import os
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class LocalStateStore:
                 try:
                     found.append(_from_bytes(path.read_bytes()))
                 except ValueError as error:
-                    log_line.error("a snapshot is damaged; an older one is used", path=str(path), error=str(error))
+                    log_line.warning("a snapshot is damaged; an older one is used", path=str(path), error=str(error))
         except OSError as error:
             raise TransientError(f"cannot read {error.filename}: {error.strerror or error}") from error
         return found

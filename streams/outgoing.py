@@ -3,21 +3,16 @@
 With Kafka there is none: a worker's outputs are acknowledged before its state is kept, and Kafka keeps them.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from producers import telemetry
 from producers.errors import TransientError
-
-if TYPE_CHECKING:
-    from producers.outbox import Outbox, OutboxMarks, OutboxRecord
+from producers.outbox import Outbox, OutboxMarks, OutboxRecord
+from producers.outbox_open import write_atomically
 from producers.settings import LogSettings
 from streams.blocking import in_thread
 from streams.group import OutMessage
@@ -33,14 +28,12 @@ class Outgoing:
 
     Attributes:
         outbox: None with a log that keeps what it acknowledged.
-        outbox_id: In the header of every message, so that the store's marks say what is safe.
         unsent: What this log does not have, because it is another one than at the last start; by number.
     """
 
     def __init__(
         self,
         outbox: Outbox | None = None,
-        outbox_id: str = "",
         *,
         unsent: Sequence[tuple[int, OutMessage]] = (),
         marks: OutboxMarks | None = None,
@@ -48,7 +41,6 @@ class Outgoing:
         epoch: str = "",
     ) -> None:
         self.outbox = outbox
-        self.outbox_id = outbox_id
         self.unsent = unsent
         self._marks = marks
         self._epoch_file = epoch_file
@@ -58,7 +50,7 @@ class Outgoing:
         """Remember that this log has all of `unsent`; only after its acknowledgement."""
         self.unsent = ()
         if self._epoch_file is not None:
-            self._epoch_file.write_text(self._epoch)
+            write_atomically(self._epoch_file, self._epoch)
 
     async def trim_forever(self) -> None:
         """Drop from the outbox what the store has, until cancelled."""
@@ -71,40 +63,32 @@ class Outgoing:
 
     def _trim(self) -> None:
         if self.outbox is not None and self._marks is not None:
-            self.outbox.trim(self._marks.stored_marks(self.outbox_id))
+            self.outbox.trim(self._marks.stored_marks(self.outbox.id))
 
 
 @contextlib.contextmanager
 def open_outgoing(
     group: str, log: LogSettings, worker: WorkerSettings, *, epochs: Mapping[str, str], marks: OutboxMarks | None
 ) -> Iterator[Outgoing]:
-    """Open the outbox of a forgetful log; owned by this process until the end of the block."""
+    """Open the outbox of a forgetful log; owned by this process until the end of the block.
+
+    Raises:
+        OutboxLockedError: Another process owns it.
+    """
     if not log.forgetful:
         yield Outgoing()
         return
     directory = worker.data_dir / "outbox" / group
     directory.mkdir(parents=True, exist_ok=True)
-    outbox_id = _own_name(directory.with_suffix(".id"), group)
-    from producers.outbox import Outbox
-
-    outbox = Outbox(directory, outbox_id=outbox_id, max_bytes=worker.outbox_max_bytes)
-    try:
-        epoch_file = directory.with_suffix(".epoch")
+    # What is damaged is put aside and said: what it held is made again from the last snapshot.
+    with Outbox(directory, outbox_id=group, max_bytes=worker.outbox_max_bytes, quarantine=True) as outbox:
+        epoch_file = directory / "sent.epoch"
         epoch = "\n".join(f"{topic} {epochs[topic]}" for topic in sorted(epochs))
         known = epoch_file.read_text() if epoch_file.exists() else ""
-        unsent = [] if known == epoch else [_again(record) for record in outbox.pending(0)]
+        unsent = [] if known == epoch else [_again(record) for record in outbox.pending()]
         if unsent:
             log_line.info("publishing again what the new log does not have", group=group, messages=len(unsent))
-        yield Outgoing(outbox, outbox_id, unsent=unsent, marks=marks, epoch_file=epoch_file, epoch=epoch)
-    finally:
-        outbox.close()
-
-
-def _own_name(path: Path, group: str) -> str:
-    """Return the outbox's id, made once: two workers of a group must not trim by each other's marks."""
-    if not path.exists():
-        path.write_text(f"{group}-{uuid.uuid4().hex[:8]}")
-    return path.read_text()
+        yield Outgoing(outbox, unsent=unsent, marks=marks, epoch_file=epoch_file, epoch=epoch)
 
 
 def _again(record: OutboxRecord) -> tuple[int, OutMessage]:

@@ -7,24 +7,23 @@ again when the log has become another one.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final
 
-from producers.topics import OUTBOX_HEADER
+from producers import telemetry
+from producers.errors import TransientError
+from producers.outbox import Outbox
 from streams.blocking import in_thread
 from streams.group import OutMessage
 
 QUEUE_MESSAGES: Final = 10_000
 """Above it `room` waits: the broker is slower than the core, or away."""
 
+RETRY_S: Final = 1.0
+
+log_line = telemetry.logger(__name__)
+
 Headers = list[tuple[str, bytes]]
 Publish = Callable[[OutMessage, Headers], Awaitable["asyncio.Future[object]"]]
-
-
-class OutboxWriter(Protocol):
-    """What the sender needs of `producers.outbox.Outbox`."""
-
-    def append_many(self, messages: Sequence[tuple[str, int, bytes | None, bytes]]) -> Sequence[int]:
-        """Make (topic, partition, key, value) durable; return their numbers."""
 
 
 class Sender:
@@ -34,11 +33,10 @@ class Sender:
         sequence: How many messages were put in so far.
     """
 
-    def __init__(self, publish: Publish, *, outbox: OutboxWriter | None = None, outbox_id: str = "") -> None:
+    def __init__(self, publish: Publish, *, outbox: Outbox | None = None) -> None:
         self.sequence = 0
         self._publish = publish
         self._outbox = outbox
-        self._outbox_id = outbox_id
         self._queue: deque[tuple[OutMessage, int | None]] = deque()
         self._flying: deque[asyncio.Future[object]] = deque()
         self._acknowledged = 0
@@ -95,9 +93,10 @@ class Sender:
                 because the order is broken; what was not acknowledged is made again from the last snapshot.
         """
         self._failed = asyncio.get_running_loop().create_future()
-        sending = asyncio.create_task(self._send())
+        sending: asyncio.Future[None] = asyncio.create_task(self._send())
+        waited: list[asyncio.Future[Any]] = [sending, self._failed]
         try:
-            await asyncio.wait([sending, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
                 raise self._failed.result()
             sending.result()
@@ -112,7 +111,7 @@ class Sender:
             self._filled.clear()
             self._drained.set()
             for message, number in await self._numbered(batch):
-                headers = [] if number is None else [(OUTBOX_HEADER, f"{self._outbox_id}:{number}".encode())]
+                headers = [] if number is None or self._outbox is None else [self._outbox.header(number)]
                 flight = await self._publish(message, headers)
                 self._flying.append(flight)
                 flight.add_done_callback(self._landed)
@@ -126,7 +125,7 @@ class Sender:
             return batch
         new = [one for one, number in batch if number is None and not one.fleeting]
         rows = [(one.topic, one.partition, one.key, one.value) for one in new]
-        numbers = iter(await in_thread(lambda: outbox.append_many(rows)) if rows else ())
+        numbers = iter(await _durable(outbox, rows))
         return [(one, number if number is not None or one.fleeting else next(numbers)) for one, number in batch]
 
     def _landed(self, flight: "asyncio.Future[object]") -> None:
@@ -147,3 +146,13 @@ class Sender:
             else:
                 waiting.append((through, waiter))
         self._waiters = waiting
+
+
+async def _durable(outbox: Outbox, rows: Sequence[tuple[str, int, bytes | None, bytes]]) -> Sequence[int]:
+    """Put the rows into the outbox, however long the disk is full; what is read waits meanwhile."""
+    while True:
+        try:
+            return await in_thread(lambda: outbox.append_many(rows))
+        except TransientError as error:
+            log_line.warning("nothing is published while the outbox cannot be written", error=str(error))
+            await asyncio.sleep(RETRY_S)

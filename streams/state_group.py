@@ -132,7 +132,7 @@ class StateGroup:
                 owned = self._best(number, ours, copies, final=False)
                 if owned is not None:
                     return owned
-                log_line.error(
+                log_line.warning(
                     "waiting for the store: the state of this partition is there only",
                     group=self.name, partition=number, error=str(error),
                 )  # fmt: skip
@@ -191,7 +191,7 @@ class StateGroup:
             part.restore(snapshot.payload)
         except ValueError as error:
             telemetry.SNAPSHOTS.labels(self.name, "damaged").inc()
-            log_line.error("a snapshot is not usable", group=self.name, partition=number, error=str(error))
+            log_line.warning("a snapshot is not usable", group=self.name, partition=number, error=str(error))
             return None
         return part
 
@@ -240,7 +240,7 @@ class StateGroup:
             await in_thread(lambda: self._local.save(snapshot))
         except TransientError as error:
             telemetry.SNAPSHOTS.labels(self.name, "local_failed").inc()
-            log_line.error("the local copy of a snapshot is not written", group=self.name, error=str(error))
+            log_line.warning("the local copy of a snapshot is not written", group=self.name, error=str(error))
         try:
             await in_thread(lambda: self._store.save(snapshot))
         except TransientError as error:

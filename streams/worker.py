@@ -6,15 +6,12 @@ state, wait until the outputs are acknowledged, let the group keep the cut, comm
 worker that dies at any point reads again what was not kept, and publishes it again with the same ids.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 import asyncio
 import contextlib
 import signal
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -22,9 +19,7 @@ from aiokafka.errors import KafkaError
 from producers import telemetry
 from producers.errors import ForewarnError, LogUnavailableError
 from producers.log import read_epochs
-
-if TYPE_CHECKING:
-    from producers.outbox import OutboxMarks
+from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from producers.topics import ALL_TOPICS
 from streams import faust_internals
@@ -105,7 +100,7 @@ class Worker:
         self._epochs = epochs
         self._outgoing = outgoing
         self._app: faust.App = create_app(group.name, log, settings)
-        self._sender = Sender(self._publish, outbox=outgoing.outbox, outbox_id=outgoing.outbox_id)
+        self._sender = Sender(self._publish, outbox=outgoing.outbox)
         self._intake = Intake(
             group, self._app, self._sender, log=log, current_epochs=self._same_epochs, fail=self._fail
         )
@@ -114,8 +109,8 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         for topic in group.topics:
             self._add_agent(topic)
-        self._app.on_partitions_assigned.connect(self._on_assigned)
-        self._app.on_partitions_revoked.connect(self._on_revoked)
+        self._app.on_partitions_assigned.connect(cast("Any", self._on_assigned))
+        self._app.on_partitions_revoked.connect(cast("Any", self._on_revoked))
 
     def _add_agent(self, topic: str) -> None:
         channel = self._app.topic(
@@ -135,15 +130,15 @@ class Worker:
         self._app.agent(channel, name=f"{self._group.name}-{topic}")(agent)
 
     async def _publish(self, message: OutMessage, headers: Headers) -> "asyncio.Future[object]":
-        flight: asyncio.Future[object] = await self._app.producer.send(
+        flight: Any = await self._app.producer.send(
             message.topic, message.key, message.value, message.partition, None, headers or None
         )
-        return flight
+        return cast("asyncio.Future[object]", flight)
 
-    async def _on_assigned(self, _app: faust.App, assigned: set[Any], **_: Any) -> None:
+    async def _on_assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
         await self._intake.assigned(assigned)
 
-    async def _on_revoked(self, _app: faust.App, _revoked: set[Any], **_: Any) -> None:
+    async def _on_revoked(self, _app: Any, *_: Any, **__: Any) -> None:
         try:
             await self._intake.revoked(
                 deadline_s=min(self._settings.stop_timeout_s, self._settings.session_timeout_s / 2)
