@@ -49,16 +49,15 @@ def warning_cause(reasons: Sequence[Reason], since_us: int) -> str:
     """
     parts = [_part(reason) for reason in reasons]
     line = "; ".join(dict.fromkeys(part for part in parts if part))
-    return line if " since " in line else f"{line} since {instant(since_us)}".lstrip()
+    return line if " since " in line else f"{line}, since {instant(since_us)}"
 
 
 def outage_cause(reasons: Sequence[Reason], locations: Sequence[str], since_us: int) -> str:
-    """Return the cause of an outage: `failing at ams and fra: http_status 502, since …`."""
-    where = f" at {names(locations)}" if locations else ""
-    failing = [reason for reason in reasons if reason.kind == "failing"]
-    texts = dict.fromkeys(_without_head(reason) for reason in failing)
-    what = "; ".join(text for text in texts if text)
-    line = f"failing{where}: {what}" if what else f"failing{where}"
+    """Return the cause of an outage: `failing: http_status 502 at ams and fra, since …`."""
+    texts = dict.fromkeys(_clean(reason) for reason in reasons if reason.kind == "failing")
+    line = "; ".join(text for text in texts if text) or "failing"
+    if locations and " at " not in line:
+        line += f" at {names(locations)}"
     return line if " since " in line else f"{line}, since {instant(since_us)}"
 
 
@@ -116,7 +115,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def _part(reason: Reason) -> str:
-    text = reason.text.strip().rstrip(".") or _from_fields(reason)
+    text = _clean(reason) or _from_fields(reason)
     if reason.phase is not None and reason.phase not in text:
         text += f", in the {reason.phase} phase"
     if reason.locations and " at " not in text:
@@ -126,17 +125,15 @@ def _part(reason: Reason) -> str:
     return text
 
 
+def _clean(reason: Reason) -> str:
+    """The text as a part of a line: no full stop, no line break."""
+    return " ".join(reason.text.split()).rstrip(".")
+
+
 def _from_fields(reason: Reason) -> str:
     text = reason.metric or reason.kind
     if reason.value is not None:
         text += f" {reason.value:g}"
     if reason.baseline is not None:
         text += f", normally {reason.baseline:g}"
-    return text
-
-
-def _without_head(reason: Reason) -> str:
-    text = reason.text.strip().rstrip(".") or (reason.failure or "")
-    for head in ("failing:", "fails:", "failing"):
-        text = text.removeprefix(head).strip()
     return text

@@ -1,10 +1,15 @@
 """What a verdict says of each subject of its target, given the locations that are in trouble."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from streams.contract import SERVICE, Reason, Verdict
 from streams.core.incident import PARTIAL_FAILURE, Finding, Sign, counts_failures
 from streams.core.landscape import SILENCE
+
+MISSED: Final = "missed"
+UNSEEN: Final = frozenset({SILENCE, MISSED})
+"""Kinds of reasons that say that nothing is known: they make nothing abnormal, and nothing well."""
 
 
 def depends_on_locations(verdict: Verdict) -> bool:
@@ -26,7 +31,7 @@ def service_finding(verdict: Verdict, held_from: Mapping[str, int]) -> tuple[Fin
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
-    reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and reason.kind != SILENCE]
+    reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
         if _all_held(verdict.failed, held_from, verdict.since_us):
             return _finding(verdict, Sign.UNKNOWN, ()), True
@@ -36,7 +41,9 @@ def service_finding(verdict: Verdict, held_from: Mapping[str, int]) -> tuple[Fin
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
         return _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept), len(kept) < len(reasons)
     if not reasons:
-        return _finding(verdict, Sign.HEALTHY, ()), False
+        # Of two probes one may be unseen while the other's forecast makes the target degraded.
+        unseen = any(map(_says_unseen, verdict.reasons))
+        return _finding(verdict, Sign.UNKNOWN if unseen else Sign.HEALTHY, ()), False
     # What is wrong is the location's. Where another one sees the target well, it is well.
     elsewhere = set(verdict.reported) - set(verdict.failed) - held_from.keys()
     return _finding(verdict, Sign.HEALTHY if elsewhere else Sign.UNKNOWN, ()), True
@@ -49,13 +56,22 @@ def forecast_findings(verdict: Verdict, open_subjects: Iterable[str]) -> dict[st
     """
     by_subject: dict[str, list[Reason]] = {subject: [] for subject in open_subjects}
     for reason in verdict.reasons:
-        if reason.subject != SERVICE and reason.kind != SILENCE:
+        if reason.subject != SERVICE and _is_abnormal(reason):
             by_subject.setdefault(reason.subject, []).append(reason)
     absent = Sign.HEALTHY if verdict.verdict in ("healthy", "degraded") else Sign.UNKNOWN
     return {
         subject: _finding(verdict, Sign.DEGRADED if reasons else absent, reasons)
         for subject, reasons in sorted(by_subject.items())
     }
+
+
+def _is_abnormal(reason: Reason) -> bool:
+    return reason.severity != "info" and reason.kind not in UNSEEN
+
+
+def _says_unseen(reason: Reason) -> bool:
+    # The silence of some locations is for information: the others see the target.
+    return reason.kind == MISSED or (reason.kind == SILENCE and reason.severity != "info")
 
 
 def _finding(verdict: Verdict, sign: Sign, reasons: Collection[Reason]) -> Finding:

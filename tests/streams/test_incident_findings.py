@@ -1,0 +1,201 @@
+"""What a verdict says of a subject, and the one line that a person reads."""
+
+from collections import Counter
+
+import pytest
+
+from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
+from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
+from streams.core.findings import depends_on_locations, forecast_findings, service_finding
+from streams.core.incident import Sign
+
+SINCE_US = 1_795_341_605_000_000
+SINCE = "2026-11-22 10:00:05 UTC"
+
+
+def reason(kind: str, text: str = "x", **fields: object) -> Reason:
+    """A reason of the service, unless `subject` says otherwise."""
+    values = {"kind": kind, "subject": SERVICE, "text": text, "probe": "http", "since_us": SINCE_US, **fields}
+    return Reason(**values)  # type: ignore[arg-type]
+
+
+def verdict(name: VerdictName, *reasons: Reason, reported: str = "ams fra nyc", failed: str = "") -> Verdict:
+    """A verdict of shop/web at SINCE_US + 60 s."""
+    return Verdict(
+        v=VERSION,
+        id="1",
+        target="shop/web",
+        tick_us=SINCE_US + 60_000_000,
+        verdict=name,
+        previous="healthy",
+        changed=True,
+        since_us=SINCE_US,
+        interval_us=30_000_000,
+        lateness_us=60_000_000,
+        reported=reported.split(),
+        failed=failed.split(),
+        reasons=list(reasons),
+    )
+
+
+LATENCY = reason("latency_level", metric="latency", locations=["ams"])
+PARTIAL = reason("partial_failure", failure="timeout", locations=["ams"])
+RATIO = reason("failure_ratio", metric="failure_ratio", locations=["ams"])
+DISK = reason("forecast", subject="disk_free_ratio", metric="disk_free_ratio")
+MISSED = reason("missed", severity="info")
+SILENCE = reason("silence", severity="warning", locations=["ams"])
+SOME_SILENT = reason("silence", severity="info", locations=["ams"])
+
+
+@pytest.mark.parametrize(
+    ("which", "sign"),
+    [
+        (verdict("healthy"), Sign.HEALTHY),
+        (verdict("healthy", SOME_SILENT), Sign.HEALTHY),
+        (verdict("unknown", SILENCE, reported=""), Sign.UNKNOWN),
+        (verdict("unknown", MISSED, reported=""), Sign.UNKNOWN),
+        (verdict("degraded", LATENCY), Sign.DEGRADED),
+        (verdict("degraded", PARTIAL, failed="ams"), Sign.PARTIAL),
+        (verdict("degraded", PARTIAL, LATENCY, failed="ams"), Sign.DEGRADED),
+        (verdict("degraded", RATIO), Sign.DEGRADED),
+        (verdict("degraded", DISK), Sign.HEALTHY),
+        (verdict("degraded", DISK, SOME_SILENT), Sign.HEALTHY),
+        (verdict("degraded", DISK, MISSED), Sign.UNKNOWN),
+        (verdict("degraded", DISK, SILENCE), Sign.UNKNOWN),
+        (verdict("failing", reason("failing"), failed="ams fra"), Sign.FAILING),
+    ],
+)
+def test_what_a_verdict_says_of_the_service(which: Verdict, sign: Sign) -> None:
+    """A forecast alone leaves the service healthy, but not where its own probe is unseen."""
+    finding, held = service_finding(which, {})
+    assert (finding.sign, held) == (sign, False)
+
+
+@pytest.mark.parametrize(
+    ("which", "sign", "held"),
+    [
+        (verdict("failing", reason("failing"), reported="ams", failed="ams"), Sign.UNKNOWN, True),
+        (verdict("failing", reason("failing"), failed="ams fra"), Sign.FAILING, False),
+        (verdict("degraded", PARTIAL, failed="ams"), Sign.HEALTHY, True),
+        (verdict("degraded", PARTIAL, failed="ams", reported="ams"), Sign.UNKNOWN, True),
+        (verdict("degraded", PARTIAL, RATIO, LATENCY, failed="ams"), Sign.HEALTHY, True),
+        (verdict("degraded", reason("latency_level", locations=["ams", "fra"])), Sign.DEGRADED, False),
+        (verdict("degraded", reason("partial_failure"), failed="fra"), Sign.PARTIAL, False),
+        (verdict("healthy"), Sign.HEALTHY, False),
+    ],
+)
+def test_what_a_location_in_trouble_says_is_not_taken(which: Verdict, sign: Sign, held: bool) -> None:
+    """With ams in trouble: well where another location sees it well, else unknown; what others say stands."""
+    finding, is_held = service_finding(which, {"ams": SINCE_US - 1})
+    assert (finding.sign, is_held) == (sign, held)
+
+
+def test_what_failed_before_the_trouble_is_taken() -> None:
+    """It failed for a reason of its own."""
+    failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
+    assert service_finding(failing, {"ams": SINCE_US + 1})[0].sign is Sign.FAILING
+
+
+def test_only_what_rests_on_failed_checks_waits() -> None:
+    """Slowness and forecasts are the target's own."""
+    waits = [depends_on_locations(verdict("degraded", one)) for one in (LATENCY, DISK, PARTIAL, RATIO)]
+    assert waits == [False, False, True, True]
+    assert depends_on_locations(verdict("failing", failed="ams"))
+    assert not depends_on_locations(verdict("unknown", SILENCE, reported=""))
+
+
+@pytest.mark.parametrize(
+    ("which", "sign"),
+    [
+        (verdict("degraded", DISK), Sign.DEGRADED),
+        (verdict("failing", DISK, failed="ams fra"), Sign.DEGRADED),
+        (verdict("healthy"), Sign.HEALTHY),
+        (verdict("degraded", LATENCY), Sign.HEALTHY),
+        (verdict("failing", failed="ams fra"), Sign.UNKNOWN),
+        (verdict("unknown", reported=""), Sign.UNKNOWN),
+    ],
+)
+def test_what_a_verdict_says_of_a_forecast(which: Verdict, sign: Sign) -> None:
+    """Without its reason it is well, but not while the target fails or is unknown."""
+    assert forecast_findings(which, ["disk_free_ratio"])["disk_free_ratio"].sign is sign
+
+
+def test_the_cause_of_a_warning_is_the_reasons_text_and_since_when() -> None:
+    """The numbers are said once; what the text lacks is added."""
+    text = "latency 412 ms, normally 35 ms (11.8×)"
+    full = f"{text}, in the wait phase at ams and fra, since {SINCE}"
+    assert warning_cause([reason("latency_level", text, phase="wait", locations=["fra", "ams"])], SINCE_US) == full
+    assert warning_cause([reason("latency_level", full, phase="wait", locations=["ams"])], SINCE_US) == full
+
+
+def test_the_cause_of_a_warning_names_all_reasons_and_the_time_left() -> None:
+    """One line for all."""
+    reasons = [reason("a", "this"), reason("b", "that", time_left_us=7_200_000_000), reason("c", "this")]
+    assert warning_cause(reasons, SINCE_US) == f"this; that, 2 h left, since {SINCE}"
+
+
+def test_the_cause_of_a_warning_without_a_text_comes_from_the_fields() -> None:
+    """Never empty."""
+    bare = reason("metric_level", "", metric="cpu_load", value=3.5, baseline=0.5)
+    assert warning_cause([bare], SINCE_US) == f"cpu_load 3.5, normally 0.5, since {SINCE}"
+
+
+def test_the_cause_of_an_outage() -> None:
+    """What, where, since when; a text that says it all is left alone."""
+    assert (
+        outage_cause([reason("failing", "failing: timeout")], ["ams"], SINCE_US)
+        == f"failing: timeout at ams, since {SINCE}"
+    )
+    whole = f"failing: timeout at ams (1 of 1 locations), since {SINCE}"
+    assert outage_cause([LATENCY, reason("failing", whole)], ["ams"], SINCE_US) == whole
+    assert outage_cause([], ["ams"], SINCE_US) == f"failing at ams, since {SINCE}"
+
+
+def test_the_cause_of_a_location() -> None:
+    """Trouble by the anchor, trouble by targets, silence."""
+    anchor = trouble_cause(
+        "ams", targets=[], addresses=0, failures=Counter(), since_us=SINCE_US, anchor=True, blind=True
+    )
+    assert anchor == (
+        f"location ams is in trouble: its anchor check fails, since {SINCE}; "
+        "no other location works, so nobody sees anything"
+    )
+    assert silence_cause("ams", targets=1, blind_targets=0, since_us=SINCE_US) == (
+        f"no checks from location ams for 1 target since {SINCE}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], ""),
+        (["b"], "b"),
+        (["b", "a", "b"], "a and b"),
+        (["c", "b", "a"], "a, b and c"),
+        (list("fedcba"), "a, b, c and 3 more"),
+    ],
+)
+def test_names(values: list[str], text: str) -> None:
+    """In order, each once, many by count."""
+    assert names(values) == text
+
+
+@pytest.mark.parametrize(
+    ("duration_us", "text"),
+    [
+        (-5, "0 s"),
+        (40_000_000, "40 s"),
+        (5_700_000_000, "95 min"),
+        (25_200_000_000, "7 h"),
+        (777_600_000_000, "9 days"),
+    ],
+)
+def test_spans(duration_us: int, text: str) -> None:
+    """As a person says them."""
+    assert span(duration_us) == text
+
+
+def test_an_instant_that_no_calendar_holds_is_shown_as_its_number() -> None:
+    """A cause never fails."""
+    assert instant(SINCE_US) == SINCE
+    assert instant(2**61) == f"{2**61} µs"
