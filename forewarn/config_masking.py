@@ -8,7 +8,9 @@ from ruamel.yaml import YAML
 from forewarn.config_yaml import Tree
 from producers.masking import MASK, mask_url
 
-_SECRET_KEYS: Final = frozenset(("password", "token", "body", "send", "headers", "apprise", "webhook", "username", "user"))
+_SECRET_KEYS: Final = frozenset(
+    ("password", "token", "body", "send", "headers", "apprise", "webhook", "username", "user")
+)
 _URL_KEYS: Final = frozenset(("url", "http"))
 
 

@@ -123,9 +123,7 @@ class Store(Section):
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:
-        _one(
-            password=self.password, password_file=self.password_file, token=self.token, token_file=self.token_file
-        )
+        _one(password=self.password, password_file=self.password_file, token=self.token, token_file=self.token_file)
         secret = self.password if self.password is not None else self.password_file
         token = self.token if self.token is not None else self.token_file
         if secret is not None and self.user is None:
@@ -188,9 +186,9 @@ def _never(value: object) -> object:
 class Alerts(Section):
     """Who is told."""
 
-    reminder: Annotated[Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"])] = (
-        _shown(_ALERTS.reminder_us, "1h")
-    )
+    reminder: Annotated[
+        Duration | None, BeforeValidator(_never, json_schema_input_type=Duration | Literal["never"])
+    ] = _shown(_ALERTS.reminder_us, "1h")
     """An open, unacknowledged outage is told again after this; `never` is possible."""
     timeout: Timeout = _shown(_ALERTS.timeout_us, duration_text(_ALERTS.timeout_us))
     """Deadline of one delivery."""

@@ -102,9 +102,7 @@ def override(policy: _Policy, section: TargetDetection | TargetIncidents | None)
     """Return `policy` with the keys that are written in `section`."""
     if section is None:
         return policy
-    written = {
-        f"{key}_us" if key in _DURATIONS else key: getattr(section, key) for key in section.model_fields_set
-    }
+    written = {f"{key}_us" if key in _DURATIONS else key: getattr(section, key) for key in section.model_fields_set}
     return replace(policy, **written)
 
 

@@ -142,16 +142,10 @@ _SECOND_US: Final = 10**6
 _DAY_US: Final = 86_400 * _SECOND_US
 
 Duration = Annotated[int, BeforeValidator(parse_duration), _within(1_000, 3660 * _DAY_US), _duration_schema("5m")]
-Interval = Annotated[
-    int, BeforeValidator(parse_duration), _within(_SECOND_US, _DAY_US), _duration_schema("30s")
-]
+Interval = Annotated[int, BeforeValidator(parse_duration), _within(_SECOND_US, _DAY_US), _duration_schema("30s")]
 Timeout = Annotated[int, BeforeValidator(parse_duration), _within(10_000, _DAY_US), _duration_schema("10s")]
-WholeDays = Annotated[
-    int, BeforeValidator(parse_duration), _within(_DAY_US, 3660 * _DAY_US), _duration_schema("100d")
-]
-Size = Annotated[
-    int, BeforeValidator(_size), Field(ge=1), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})
-]
+WholeDays = Annotated[int, BeforeValidator(parse_duration), _within(_DAY_US, 3660 * _DAY_US), _duration_schema("100d")]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 
 
 def _name(value: str) -> str:
@@ -169,7 +163,9 @@ def _identifier(value: str) -> str:
     return value
 
 
-Identifier = Annotated[str, AfterValidator(_identifier), WithJsonSchema({"type": "string", "pattern": IDENTIFIER_PATTERN})]
+Identifier = Annotated[
+    str, AfterValidator(_identifier), WithJsonSchema({"type": "string", "pattern": IDENTIFIER_PATTERN})
+]
 """What may stand in SQL as it is."""
 
 
@@ -276,15 +272,11 @@ def _url_schema(example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "minLength": 1, "examples": [example]})
 
 
-HttpUrl = Annotated[
-    str, BeforeValidator(_substituted), AfterValidator(_url), _url_schema("https://example.org/path")
-]
+HttpUrl = Annotated[str, BeforeValidator(_substituted), AfterValidator(_url), _url_schema("https://example.org/path")]
 StoreUrl = Annotated[
     str, BeforeValidator(_substituted), AfterValidator(_store_url), _url_schema("https://clickhouse:8443")
 ]
-AppriseUrl = Annotated[
-    str, BeforeValidator(_substituted), AfterValidator(_apprise_url), _url_schema("${OPS_URL}")
-]
+AppriseUrl = Annotated[str, BeforeValidator(_substituted), AfterValidator(_apprise_url), _url_schema("${OPS_URL}")]
 
 
 def split_host_port(text: str) -> tuple[str, int]:
