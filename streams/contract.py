@@ -204,6 +204,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         id: From incident_id, kind, number and channel: its key. At least one message for each key.
         number: 0 for initial and resolved; counts reminders.
         text: What was sent.
+        stage: The incident's kind when it was sent.
     """
 
     v: int
@@ -219,6 +220,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str
     text: str
     error: str | None = None
+    stage: IncidentKind | None = None
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,208 @@
+"""Which alerts are due: a fold of incidents, people's actions and the alerts that were sent. No clock, no sending.
+
+    incidents ──┐
+    actions   ──┼──> fold ──> due(channel, now): initial, escalation, reminder, resolved, each with its key
+    alerts    ──┘    (what was sent)
+
+An alert is done when its record has come back through the topic `alerts`, and not before. So a worker that dies in
+between sends it again: at least once for each key.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from streams.contract import Action, Alert, AlertKind, Incident, derived_id
+from streams.core import alert_text
+from streams.core.snapshot import pack, unpack
+from streams.policy import DAY_US, AlertPolicy, Channel
+
+CODE: Final = "alerts-1"
+"""Version of the state's form: a snapshot of another one is not loaded."""
+
+REMEMBERED_US: Final = 7 * DAY_US
+"""A resolved incident is remembered for so long, because another log may bring its messages again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """One message to one channel that must be sent.
+
+    Attributes:
+        key: Of its record; the same however often it is tried.
+        page: It wakes a person.
+    """
+
+    key: str
+    kind: AlertKind
+    number: int
+    channel: str
+    page: bool
+    title: str
+    text: str
+    incident: Incident
+
+
+class _Told(msgspec.Struct, kw_only=True):
+    """What one channel was told about one incident.
+
+    Attributes:
+        at_us: The last attempt that ended, delivered or given up.
+        delivered: Anything was delivered.
+        stage: What the incident was when the initial alert was sent.
+    """
+
+    at_us: int
+    delivered: bool
+    stage: str
+    escalated: bool = False
+    reminders: int = 0
+    resolved: bool = False
+
+
+class _Case(msgspec.Struct, kw_only=True):
+    """One incident and what was told about it; without `incident` only records of it are known so far.
+
+    Attributes:
+        quiet: It was over before this fold could have told anybody.
+        told: By channel.
+    """
+
+    incident: Incident | None = None
+    acknowledged: bool = False
+    quiet: bool = False
+    told: dict[str, _Told] = {}
+    seen_us: int = 0
+
+
+class _State(msgspec.Struct, kw_only=True):
+    cases: dict[str, _Case]
+    newest_us: int
+
+
+class Alerting:
+    """The fold. Feed it every message of the three topics, in any interleaving; redeliveries change nothing."""
+
+    def __init__(self, policy: AlertPolicy) -> None:
+        self._policy = policy
+        self._cases: dict[str, _Case] = {}
+        self._newest_us = 0
+
+    def incident(self, incident: Incident) -> None:
+        """Take in a revision of an incident; one at or before the known one is a redelivery."""
+        case = self._case(incident.incident_id, incident.updated_at_us)
+        if case.incident is None or incident.revision > case.incident.revision:
+            case.incident = incident
+        self._forget()
+
+    def action(self, action: Action) -> None:
+        """Take in what a person did: an acknowledged incident is not reminded of."""
+        if action.kind == "acknowledge" and action.incident_id is not None:
+            self._case(action.incident_id, action.at_us).acknowledged = True
+
+    def alert(self, alert: Alert) -> None:
+        """Take in the record of an alert: it is done."""
+        case = self._case(alert.incident_id, alert.at_us)
+        told = case.told.get(alert.channel)
+        if told is None:
+            told = _Told(at_us=alert.at_us, delivered=alert.delivered, stage=alert.stage or "")
+            case.told[alert.channel] = told
+        told.at_us = max(told.at_us, alert.at_us)
+        told.delivered = told.delivered or alert.delivered
+        if alert.kind == "initial":
+            told.stage = alert.stage or ""
+        elif alert.kind == "escalation":
+            told.escalated = True
+        elif alert.kind == "reminder":
+            told.reminders = max(told.reminders, alert.number)
+        else:
+            told.resolved = True
+
+    def caught_up(self) -> None:
+        """Say that all of the past is taken in: what is over and was never told stays untold."""
+        for case in self._cases.values():
+            if case.incident is not None and case.incident.resolved_at_us is not None and not case.told:
+                case.quiet = True
+
+    def due(self, channel: Channel, now_us: int) -> Sequence[Due]:
+        """Return what must be sent to a channel now, oldest incident first.
+
+        Args:
+            channel: One of the policy's.
+            now_us: Wall clock, microseconds UTC.
+        """
+        found = []
+        for case in self._cases.values():
+            step = None if case.incident is None or case.quiet else self._next(case, case.incident, channel, now_us)
+            if step is not None and case.incident is not None:
+                found.append(_due(case.incident, *step, channel, now_us))
+        return sorted(found, key=lambda one: (one.incident.opened_at_us, one.key))
+
+    def _next(self, case: _Case, incident: Incident, channel: Channel, now_us: int) -> tuple[AlertKind, int] | None:
+        """Return kind and number of the one message that comes next for this channel, if any is due."""
+        told = case.told.get(channel.name)
+        if told is None:
+            if channel.pages and (not incident.page or incident.resolved_at_us is not None):
+                return None  # nobody is woken for what does not page, nor for what is over
+            return ("initial", 0)
+        if incident.resolved_at_us is not None:
+            return ("resolved", 0) if told.delivered and not told.resolved else None
+        if incident.kind != "outage":
+            return None
+        if told.stage == "early_warning" and not told.escalated:
+            return ("escalation", 0)
+        wait_us = self._policy.reminder_us
+        if wait_us is None or case.acknowledged or now_us < told.at_us + wait_us:
+            return None
+        return ("reminder", told.reminders + 1)
+
+    def _case(self, incident_id: str, at_us: int) -> _Case:
+        case = self._cases.setdefault(incident_id, _Case())
+        case.seen_us = max(case.seen_us, at_us)
+        self._newest_us = max(self._newest_us, at_us)
+        return case
+
+    def _forget(self) -> None:
+        """Forget what has been over for long. Time is that of the messages: a replay forgets the same."""
+        horizon_us = self._newest_us - REMEMBERED_US
+        for incident_id in [key for key, case in self._cases.items() if case.seen_us < horizon_us and _is_over(case)]:
+            del self._cases[incident_id]
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        state = _State(cases=self._cases, newest_us=self._newest_us)
+        return pack({"code": CODE, "state": msgspec.to_builtins(state)}, {})
+
+    def restore(self, payload: bytes) -> None:
+        """Replace the whole state by that of a snapshot.
+
+        Raises:
+            ValueError: It is damaged or of another form; the state is then unchanged.
+        """
+        meta, _ = unpack(payload)
+        if meta.get("code") != CODE:
+            raise ValueError(f"snapshot: its form is {meta.get('code')!r}, not {CODE!r}")
+        try:
+            state = msgspec.convert(meta.get("state"), type=_State)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"snapshot: its content is not usable: {error}") from error
+        self._cases, self._newest_us = state.cases, state.newest_us
+
+
+def _is_over(case: _Case) -> bool:
+    return case.incident is None or case.incident.resolved_at_us is not None
+
+
+def _due(incident: Incident, kind: AlertKind, number: int, channel: Channel, now_us: int) -> Due:
+    return Due(
+        key=derived_id(incident.incident_id, kind, number, channel.name),
+        kind=kind,
+        number=number,
+        channel=channel.name,
+        page=channel.pages,
+        title=alert_text.title(incident, kind, now_us=now_us),
+        text=alert_text.text(incident, kind, now_us=now_us),
+        incident=incident,
+    )
