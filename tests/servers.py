@@ -99,6 +99,9 @@ def shaking_hands_late(context: ssl.SSLContext, delay_s: float) -> Talk:
     """Return a talk that accepts TCP at once and begins the TLS handshake only after a delay."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # what comes first belongs to the handshake
         await asyncio.sleep(delay_s)
         await writer.start_tls(context)
         await reader.read(1)

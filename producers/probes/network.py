@@ -18,8 +18,10 @@ MAX_ADDRESSES: Final = 4
 HANDSHAKE_GRACE_S: Final = 1.0
 """asyncio's own limit of a handshake, after the deadline: it only sweeps up what a cancellation missed."""
 
-_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT})
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_ROUTE: Final = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+)
 
 
 async def connect(host: str, port: int, measurement: Measurement) -> socket.socket:
@@ -80,12 +82,20 @@ async def _first_that_answers(addresses: list[str], port: int, measurement: Meas
             async with asyncio.timeout(share_s):
                 return await _connect_to(address, port)
         except OSError as error:  # TimeoutError is one: the share is used up, or the kernel gave up
-            if error.errno in _OURS:
+            if _is_ours(error, address):
                 raise TransientError(f"this process cannot open a connection: {error.strerror}") from error
             failures.append(error)
     if any(error.errno in _NO_ROUTE for error in failures) and routes.cut_off(addresses):
         raise TransientError(f"this location has no network: no route to {addresses[0]} or anywhere else")
     raise _unconnected(failures[-1], addresses, port)
+
+
+def _is_ours(error: OSError, address: str) -> bool:
+    """Return whether this process has run out of something, so that nothing is known of the target."""
+    if error.errno == errno.EADDRNOTAVAIL:
+        # No local port is left; or there is no own address of this family, which is a missing route.
+        return routes.source_for(address) is not None
+    return error.errno in _OURS
 
 
 async def _connect_to(address: str, port: int) -> socket.socket:
