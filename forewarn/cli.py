@@ -15,7 +15,7 @@ from producers.errors import ForewarnError, TransientError
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code; see `forewarn.errors.ExitCode`."""
-    from forewarn.cli_app import app  # noqa: PLC0415 - inside: Ctrl-C while it is imported is quiet too
+    from forewarn.cli_parts import app  # noqa: PLC0415 - inside: Ctrl-C while it is imported is quiet too
 
     debug = "--debug" in arguments or bool(os.environ.get("FOREWARN_DEBUG"))
     command = typer.main.get_command(app)

@@ -2,15 +2,15 @@
 `forewarn --help` is fast and a part that cannot be imported breaks no other command.
 """
 
-# The docstrings here are the help texts; `\b` keeps a paragraph's line breaks.
-# ruff: noqa: PLC0415, D205, D415, D400, D301
+# The docstrings here are the help texts; `\\b` keeps a paragraph's line breaks.
+# ruff: noqa: PLC0415, D205
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from forewarn.cli_options import DEFAULT_CONFIG, DEFAULT_DATA_DIR, AsJson, ConfigFile, DataDir, Topic
 from forewarn.errors import EXIT_CODES
 
 _EXITS = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_CODES)
@@ -34,47 +34,6 @@ Exit codes:
 )
 
 
-class Worker(enum.StrEnum):
-    """The workers, each a consumer group of its own."""
-
-    DETECT = "detect"
-    INCIDENTS = "incidents"
-    ALERTS = "alerts"
-    SINK = "sink"
-
-
-class Topic(enum.StrEnum):
-    """What `tail` shows."""
-
-    CHECKS = "checks"
-    DEVIATIONS = "deviations"
-    VERDICTS = "verdicts"
-    INCIDENTS = "incidents"
-    ALERTS = "alerts"
-    DEAD_LETTERS = "dead-letters"
-    ALL = "all"
-
-
-DEFAULT_CONFIG = Path("forewarn.yaml")
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", envvar="FOREWARN_CONFIG", help="The config file.")
-]
-DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir", "-d", metavar="DIR", envvar="FOREWARN_DATA_DIR", help="Where this machine's files lie."
-    ),
-]
-ObservePort = Annotated[
-    int | None,
-    typer.Option("--observe-port", metavar="PORT", min=0, max=65535, help="Serve /healthz and /metrics; 0: a free port."),
-]
-ObserveHost = Annotated[
-    str, typer.Option("--observe-host", metavar="ADDRESS", help="The address that it is served on.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
     if wanted:
         from importlib.metadata import version
@@ -86,10 +45,10 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's form of a callback
 @app.callback()
 def root(
     *,
-    version: Annotated[  # noqa: ARG001 - eager: its callback does all
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - read by forewarn.cli before anything is parsed
+    debug: Annotated[
         bool, typer.Option("--debug", envvar="FOREWARN_DEBUG", help="Print the traceback of an error, too.")
     ] = False,
 ) -> None:
@@ -162,16 +121,21 @@ Examples:
   forewarn check https://example.org --expect-status 200-399 --json"""
 )
 def check(
-    target: Annotated[str, typer.Argument(metavar="URL", help="http(s)://..., tls://HOST:PORT, tcp://HOST:PORT, or host.")],
+    target: Annotated[
+        str, typer.Argument(metavar="URL", help="http(s)://..., tls://HOST:PORT, tcp://HOST:PORT, or host.")
+    ],
     *,
     timeout: Annotated[str, typer.Option("--timeout", metavar="TIME", help="Deadline, such as 500ms or 10s.")] = "10s",
     expect_status: Annotated[
         str, typer.Option("--expect-status", metavar="CODES", help="Accepted statuses, such as 200-299,301.")
     ] = "200-299",
-    follow_redirects: Annotated[bool, typer.Option("--follow-redirects", "-L", help="Follow up to 5 redirects.")] = False,
+    follow_redirects: Annotated[
+        bool, typer.Option("--follow-redirects", "-L", help="Follow up to 5 redirects.")
+    ] = False,
     insecure: Annotated[bool, typer.Option("--insecure", "-k", help="Accept any certificate.")] = False,
     ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trust these authorities instead of the public ones.")
+        Path | None,
+        typer.Option("--ca-file", metavar="FILE", help="Trust these authorities instead of the public ones."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -194,9 +158,9 @@ def check(
     epilog="""\b
 Examples:
   forewarn up
-  forewarn up --config shop.yaml --data-dir /var/lib/forewarn"""
+  forewarn up --config shop.yaml --data-dir /var/lib/forewarn""",
 )
-def up(config: ConfigFile = DEFAULT_CONFIG, data_dir: DataDir = Path("forewarn-data")) -> None:
+def up(config: ConfigFile = DEFAULT_CONFIG, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Run everything on this machine until Ctrl-C: broker, store, workers, producers."""
     from forewarn.commands.up import up as run
 
@@ -207,7 +171,7 @@ def up(config: ConfigFile = DEFAULT_CONFIG, data_dir: DataDir = Path("forewarn-d
     short_help="See it warn before an outage, in two minutes.",
     epilog="""\b
 Example:
-  forewarn demo"""
+  forewarn demo""",
 )
 def demo(
     data_dir: Annotated[
@@ -238,7 +202,7 @@ def sql(
     *,
     output_format: Annotated[str, typer.Option("--format", "-f", metavar="NAME", help="Form of the answer.")] = "table",
     config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Query the store in ClickHouse's SQL."""
     from forewarn.commands.sql import sql as run
@@ -253,18 +217,20 @@ Examples:
   forewarn tail
   forewarn tail --topic incidents --from-start
   forewarn tail --topic all --target 'acme/*'
-  forewarn tail --topic checks --json --limit 10 | jq .duration_us"""
+  forewarn tail --topic checks --json --limit 10 | jq .duration_us""",
 )
 def tail(
     *,
     topic: Annotated[Topic, typer.Option("--topic", "-t", help="What to show.")] = Topic.CHECKS,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the oldest message that is kept.")] = False,
-    target: Annotated[str | None, typer.Option("--target", metavar="GLOB", help="Only targets like this, such as 'acme/*'.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="GLOB", help="Only targets like this, such as 'acme/*'.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="End after N lines.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", metavar="N", min=0, help="End after N seconds.")] = None,
     as_json: AsJson = False,
     config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Show checks, deviations, verdicts, incidents and alerts as they come, a line each."""
     from forewarn.commands.tail import TailOptions
@@ -277,8 +243,8 @@ def tail(
 
 
 @app.command(
-    short_help="List messages that could not be used.",
     "dead-letters",
+    short_help="List messages that could not be used.",
     epilog="""\b
 Examples:
   forewarn dead-letters
@@ -289,7 +255,7 @@ def dead_letters(
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=100_000, help="The newest N.")] = 50,
     as_json: AsJson = False,
     config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """List messages that could not be used, with position and reason."""
     from forewarn.commands.dead_letters import dead_letters as run
@@ -304,14 +270,16 @@ Examples:
   forewarn report --month 2026-10 --customer acme --out acme.html"""
 )
 def report(
-    month: Annotated[str, typer.Option("--month", "-m", metavar="YYYY-MM", help="The month, in the config's time zone.")],
+    month: Annotated[
+        str, typer.Option("--month", "-m", metavar="YYYY-MM", help="The month, in the config's time zone.")
+    ],
     *,
     customer: Annotated[str, typer.Option("--customer", metavar="NAME", help="Only this one's targets.")] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to.  [default: sla-YYYY-MM.html]")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Write the SLA report of a month as HTML."""
     from forewarn.commands.report import report as run
@@ -320,114 +288,3 @@ def report(
     with open_store(config, data_dir) as store:
         path = run(store, report_settings(config), month=month, customer=customer, out=out)
     typer.echo(str(path))
-
-
-@app.command(
-    short_help="Run recorded checks through the same detection.",
-    epilog="""\b
-Examples:
-  forewarn replay checks.parquet --out replayed
-  forewarn replay checks.csv --config forewarn.yaml --out replayed
-
-\b
-Columns: target, location, probe, scheduled_at_us, outcome, reason, duration_us; optional: phase_dns_us,
-phase_connect_us, phase_tls_us, phase_wait_us, phase_transfer_us, address, http_status, metric_<name>.
-Written are deviations.parquet and incidents.parquet. Neither broker nor store is needed."""
-)
-def replay(
-    checks: Annotated[Path, typer.Argument(metavar="CHECKS", help="A .parquet or .csv file of checks.")],
-    *,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the results go.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Intervals, locations and policies; not needed.")
-    ] = None,
-) -> None:
-    """Run recorded checks through the same detection and write what would have come of it."""
-    from forewarn.commands.replay import replay as run
-
-    run(checks, out=out, config=config)
-
-
-@app.command(
-    short_help="Probe the targets of one location.",
-    epilog="""\b
-Example:
-  forewarn producer --location ams --config forewarn.yaml --observe-port 9100"""
-)
-def producer(
-    location: Annotated[str, typer.Option("--location", "-l", metavar="NAME", help="The location to probe from.")],
-    *,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Of this producer, where several run at one location.")
-    ] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
-    observe_host: ObserveHost = "127.0.0.1",
-    observe_port: ObservePort = None,
-) -> None:
-    """Probe the targets of one location and publish the checks, until SIGTERM."""
-    from forewarn.commands.producer import producer as run
-
-    run(location, config, data_dir, name=name, observe_host=observe_host, observe_port=observe_port)
-
-
-@app.command(
-    short_help="Run one of the stream workers.",
-    epilog="""\b
-Examples:
-  forewarn worker detect --observe-port 9100
-  forewarn worker sink --config forewarn.yaml
-
-\b
-detect     judges checks; several share the partitions
-incidents  opens, escalates and resolves incidents
-alerts     tells the channels
-sink       stores everything in ClickHouse"""
-)
-def worker(
-    which: Annotated[Worker, typer.Argument(metavar="detect|incidents|alerts|sink", help="Which one.")],
-    *,
-    config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
-    observe_host: ObserveHost = "127.0.0.1",
-    observe_port: ObservePort = None,
-) -> None:
-    """Run one of the stream workers, until SIGTERM."""
-    from forewarn.commands.worker import worker as run
-
-    run(which.value, config, data_dir, observe_host=observe_host, observe_port=observe_port)
-
-
-@app.command(
-    short_help="Create or update topics and tables.",
-    epilog="""\b
-Example:
-  forewarn migrate --config forewarn.yaml"""
-)
-def migrate(
-    *,
-    config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = Path("forewarn-data"),
-) -> None:
-    """Create or update topics and tables, and record the config as a numbered version. Safe to repeat."""
-    from forewarn.commands.migrate import migrate as run
-
-    run(config, data_dir)
-
-
-@app.command(
-    short_help="Ask a running process whether it is well.",
-    epilog="""\b
-Example, in a Dockerfile:
-  HEALTHCHECK CMD ["forewarn", "healthcheck", "--port", "9100"]"""
-)
-def healthcheck(
-    port: Annotated[int, typer.Option("--port", "-p", metavar="PORT", min=1, max=65535, help="Its --observe-port.")],
-    *,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Its --observe-host.")] = "127.0.0.1",
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest wait.")] = 3.0,
-) -> None:
-    """Ask a running producer or worker whether it is well. Ends with 1 when it is not."""
-    from forewarn.commands.healthcheck import healthcheck as run
-
-    run(host, port, timeout_s=timeout)
