@@ -61,7 +61,9 @@ ROWS_STORED = Counter("forewarn_rows_stored_total", "Rows that the store answere
 STORE_ERRORS = Counter("forewarn_store_errors_total", "Inserts and queries that failed.", ["what"])
 STORE_INSERT_SECONDS = Histogram("forewarn_store_insert_seconds", "Time of one insert.", ["table"])
 
-SLOW_TO_SHOW: Final = frozenset({"kafka", "aiokafka", "asyncio", "aiohttp.access", "httpx", "httpcore"})
+SLOW_TO_SHOW: Final = frozenset(
+    {"kafka", "aiokafka", "asyncio", "aiohttp.access", "httpx", "httpcore", "urllib3", "clickhouse_connect"}
+)
 
 _SECRET_KEY: Final = re.compile(r"passw|token|secret|authorization|api_?key|cookie", re.IGNORECASE)
 
