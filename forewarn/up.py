@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -29,8 +29,6 @@ PRODUCERS_END_S: Final = 1.5
 WORKERS_END_S: Final = 2.0
 STORE_END_S: Final = 1.3
 
-Say = Callable[[str], None]
-
 
 class Installation:
     """Everything that runs on one machine.
@@ -39,13 +37,12 @@ class Installation:
         runtime: How to reach broker and store, once started.
     """
 
-    def __init__(self, config: Config, config_file: Path, data_dir: Path, *, say: Say) -> None:
+    def __init__(self, config: Config, config_file: Path, data_dir: Path) -> None:
         self.runtime: Runtime | None = None
         self.children: list[Child] = []
         self._config = config
         self._config_file = config_file
         self._data_dir = data_dir
-        self._say = say
         self._lock: IO[str] | None = None
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
@@ -102,23 +99,26 @@ class Installation:
         """How to reach the store."""
         return self._config.store_settings(self.runtime)
 
-    def care(self) -> None:
-        """Look after everything once; call it about five times a second."""
+    def care(self) -> list[str]:
+        """Look after everything once; call it about five times a second.
+
+        Returns:
+            A line for each thing that had ended and is started again.
+        """
+        said: list[str | None] = []
         if not self._store.running:
-            self._say("the store ended; it is started again")
+            said.append("the store ended; it is started again")
             self._store.start()  # same address, same token: nobody need be told
         if not self._broker.running:
-            self._say("the broker ended; it is started again with an empty log, and the outboxes are published again")
-            self._restart_broker()
-        for child in self.children:
-            said = child.care()
-            if said is not None:
-                self._say(said)
+            said.append("the broker ended; it is started again with an empty log, and outboxes are published again")
+            said += self._restart_broker()
+        said += [child.care() for child in self.children]
+        return [line for line in said if line is not None]
 
-    def _restart_broker(self) -> None:
+    def _restart_broker(self) -> Iterator[str]:
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
         workers = [child for child in self.children if child.name in WORKERS]
-        self._end(workers, signal.SIGKILL, WORKERS_END_S)
+        yield from _end(workers, signal.SIGKILL, WORKERS_END_S)
         self._start_broker()
         for worker in workers:
             worker.start()
@@ -132,31 +132,36 @@ class Installation:
             found["store"] = self._store.pid
         return found | {child.name: child.pid for child in self.children if child.pid is not None}
 
-    def stop_producers(self) -> None:
-        """End the producers in order; they are not started again."""
+    def stop_producers(self) -> list[str]:
+        """End the producers in order; they are not started again. Returns as `stop` does."""
         producers = [child for child in self.children if child.name not in WORKERS]
-        self._end(producers, signal.SIGTERM, PRODUCERS_END_S)
         self.children = [child for child in self.children if child.name in WORKERS]
+        return list(_end(producers, signal.SIGTERM, PRODUCERS_END_S))
 
-    def stop(self) -> None:
-        """End everything in order, within five seconds. What is not stored yet waits in the outboxes."""
-        self.stop_producers()
-        workers = [child for child in self.children if child.name in WORKERS]
-        self._end(workers, signal.SIGTERM, WORKERS_END_S)
+    def stop(self) -> list[str]:
+        """End everything in order, within five seconds. What is not stored yet waits in the outboxes.
+
+        Returns:
+            A line for each thing that had to be killed.
+        """
+        said = self.stop_producers()
+        said += _end(self.children, signal.SIGTERM, WORKERS_END_S)
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):
-            self._say("the store did not end in time and was killed; what it had answered is on disk")
-        remove_runtime(self._data_dir)
+            said.append("the store did not end in time and was killed; what it had answered is on disk")
         if self._lock is not None:
+            remove_runtime(self._data_dir)
             self._lock.close()
+        return said
 
-    def _end(self, children: list[Child], number: signal.Signals, seconds: float) -> None:
-        deadline_s = time.monotonic() + seconds
-        for child in children:
-            child.signal(number)
-        for child in children:
-            if not child.end(deadline_s=deadline_s):
-                self._say(f"{child.name} did not end in time and was killed; nothing is lost by that")
+
+def _end(children: list[Child], number: signal.Signals, seconds: float) -> Iterator[str]:
+    deadline_s = time.monotonic() + seconds
+    for child in children:
+        child.signal(number)
+    for child in children:
+        if not child.end(deadline_s=deadline_s):
+            yield f"{child.name} did not end in time and was killed; nothing is lost by that"
 
 
 def lock_data_dir(data_dir: Path) -> IO[str]:

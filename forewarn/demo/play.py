@@ -10,20 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from analytics.client import connect
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
-from forewarn.baselines import latency_baselines
-from forewarn.board import Board
+from analytics.client import connect
 from forewarn.config import load
 from forewarn.demo.config import FRONT, LOCATIONS, SHOP, TARGETS, WARM_UP_CHECKS, write_config
 from forewarn.demo.judge import Findings, clock, find
-from forewarn.log_reader import LogReader
+from forewarn.live import Screen
 from forewarn.up import Installation
-from producers.topics import ALERTS, CHECKS, DEVIATIONS, INCIDENTS, VERDICTS
-from streams.contract import SERVICE, Incident
+from streams.contract import SERVICE
 
 HEALTHY_S: Final = 12.0
 SLOW_S: Final = 38.0
@@ -72,57 +68,6 @@ def open_shop(directory: Path) -> Iterator[tuple[dict[str, str], Callable[[str],
             process.wait()
 
 
-class Stage:
-    """The screen, and what feeds it."""
-
-    def __init__(self, console: Console, installation: Installation, reader: LogReader, live: Live | None) -> None:
-        self.board = Board()
-        self.resolved = False
-        self._console = console
-        self._installation = installation
-        self._reader = reader
-        self._live = live
-        self._baselines_at_s = 0.0
-
-    def say(self, text: str) -> None:
-        """Add a line of our own."""
-        line = self.board.say(text)
-        if self._live is None:
-            self._console.print(line)
-
-    def play(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Go on for so long, or until something is so.
-
-        Returns:
-            Whether it became so.
-        """
-        deadline_s = time.monotonic() + seconds
-        while time.monotonic() < deadline_s:
-            self._installation.care()
-            for event in self._reader.poll(timeout_s=0.2):
-                line = self.board.apply(event)
-                if line is not None and self._live is None:
-                    self._console.print(line)
-                if isinstance(event, Incident) and event.target == SHOP and event.subject == SERVICE:
-                    self.resolved = event.resolved_at_us is not None
-            self._refresh()
-            if until():
-                return True
-        return False
-
-    def warm(self) -> bool:
-        """Whether every latency has as many checks as its warm-up needs."""
-        counts = [count for (_, _, probe), count in self.board.counts().items() if probe == FRONT]
-        return len(counts) == len(TARGETS) * len(LOCATIONS) and min(counts) >= WARM_UP_CHECKS
-
-    def _refresh(self) -> None:
-        if time.monotonic() - self._baselines_at_s > 2.0:
-            self._baselines_at_s = time.monotonic()
-            self.board.set_baselines(latency_baselines(self._installation.store_settings()))
-        if self._live is not None:
-            self._live.update(self.board.render(), refresh=True)
-
-
 def play(data_dir: Path, console: Console) -> bool:
     """Play the demo in an empty or absent directory.
 
@@ -141,7 +86,7 @@ def play(data_dir: Path, console: Console) -> bool:
         )
         config = load(config_file)
         console.print(f"forewarn demo: starting broker, store, workers and producers in {data_dir} ...")
-        installation = Installation(config, config_file, data_dir, say=lambda text: console.print(text, style="red"))
+        installation = Installation(config, config_file, data_dir)
         try:
             installation.start()
             findings, report = _act(installation, console, tell, config_file, data_dir)
@@ -158,25 +103,14 @@ def _act(
     config_file: Path,
     data_dir: Path,
 ) -> tuple[Findings, Path | None]:
-    assert installation.runtime is not None
-    topics = (CHECKS, DEVIATIONS, VERDICTS, INCIDENTS, ALERTS)
-    reader = LogReader(installation.log_settings(), topics, from_start=True)
-    live = Live(console=console, auto_refresh=False, vertical_overflow="crop") if console.is_terminal else None
-    try:
-        if live is not None:
-            live.start()
-        stage = Stage(console, installation, reader, live)
-        slow_at_us, fail_at_us = _scenes(stage, tell)
-    finally:
-        if live is not None:
-            live.stop()
-        reader.close()
+    with Screen(console, installation, from_start=True) as screen:
+        slow_at_us, fail_at_us = _scenes(screen, tell)
     # The producers end first, so that nothing is under way while the rows are counted.
     installation.stop_producers()
     store = connect(installation.store_settings())
     deadline_s = time.monotonic() + WAIT_S
     while True:
-        findings = find(store, slow_at_us=slow_at_us, fail_at_us=fail_at_us, log_checks=stage.board.checks)
+        findings = find(store, slow_at_us=slow_at_us, fail_at_us=fail_at_us, log_checks=screen.board.checks)
         if not findings.faults() or time.monotonic() > deadline_s:
             break
         time.sleep(0.5)
@@ -184,7 +118,7 @@ def _act(
     return findings, report
 
 
-def _scenes(stage: Stage, tell: Callable[[str], int]) -> tuple[int, int]:
+def _scenes(screen: Screen, tell: Callable[[str], int]) -> tuple[int, int]:
     """Let the shop be healthy, slow down, fail and recover.
 
     Returns:
@@ -193,21 +127,37 @@ def _scenes(stage: Stage, tell: Callable[[str], int]) -> tuple[int, int]:
     Raises:
         DemoFault: The checks do not come.
     """
-    stage.say(f"the shop is well; baselines warm up ({WARM_UP_CHECKS} checks from each of {len(LOCATIONS)} locations)")
-    if not stage.play(WAIT_S, until=stage.warm):
+    screen.say(f"the shop is well; baselines warm up ({WARM_UP_CHECKS} checks from each of {len(LOCATIONS)} locations)")
+    if not screen.show(WAIT_S, until=lambda: _warm(screen)):
         raise DemoFault("the checks of all targets from all locations did not come; see logs/ in the data directory")
-    stage.play(HEALTHY_S)
+    screen.show(HEALTHY_S)
     slow_at_us = tell("slow")
-    stage.say("the shop begins to slow down, little by little")
-    stage.play(SLOW_S)
+    screen.say("the shop begins to slow down, little by little")
+    screen.show(SLOW_S)
     fail_at_us = tell("fail")
-    stage.say("the shop answers 502")
-    stage.play(FAIL_S)
+    screen.say("the shop answers 502")
+    screen.show(FAIL_S)
     tell("recover")
-    stage.say("the shop has recovered")
-    stage.play(WAIT_S, until=lambda: stage.resolved)
-    stage.play(2.0)
+    screen.say("the shop has recovered")
+    screen.show(WAIT_S, until=lambda: _resolved(screen))
+    screen.show(2.0)
     return slow_at_us, fail_at_us
+
+
+def _warm(screen: Screen) -> bool:
+    """Whether every latency has as many checks as its warm-up needs."""
+    counts = [count for (_, _, probe), count in screen.board.counts().items() if probe == FRONT]
+    return len(counts) == len(TARGETS) * len(LOCATIONS) and min(counts) >= WARM_UP_CHECKS
+
+
+def _resolved(screen: Screen) -> bool:
+    """Whether the shop has had an incident of its service, and has none that is open."""
+    ended = [
+        incident.resolved_at_us is not None
+        for incident in screen.incidents.values()
+        if incident.target == SHOP and incident.subject == SERVICE
+    ]
+    return bool(ended) and all(ended)
 
 
 def _report(config_file: Path, data_dir: Path) -> Path | None:

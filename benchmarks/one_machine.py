@@ -1,0 +1,196 @@
+"""The one-machine mode, measured: start to first stored check, check to warning and to row, memory of all processes.
+
+    python -m benchmarks.one_machine [--quick]
+
+It starts `forewarn up`'s installation in a temporary directory, with ten targets checked once a second on a local
+HTTP server: half of them are well, half answer 500 for five seconds in every ten, so that verdicts are published all
+the time. Then it reads the times from the store and the log:
+
+- start_to_first_stored_s: from the start of the first process to a row that a query returns.
+- check_to_verdict_s: from the end of the check that closed a tick to the log's timestamp of its verdict.
+- check_to_row_s: from the end of a check to the moment at which its insert was sent and, because a sent insert is
+  answered before the next one, to the first moment at which a query could return it (`stored_at` plus the insert's
+  duration is not known to the row; what is reported is measured by polling the store).
+- pss_mb: proportional set size of all processes together, at the end.
+
+Ends with one line of JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from aiohttp import web
+from kafka import KafkaConsumer, TopicPartition
+
+from analytics.client import connect
+from forewarn.config import load
+from forewarn.up import Installation
+from producers.errors import ForewarnError
+from producers.log_client import connect as connect_log
+from producers.topics import VERDICTS
+from streams.codec import decode
+from streams.contract import Verdict
+
+TARGETS = 10
+
+
+@contextmanager
+def local_site() -> Iterator[int]:
+    """Serve `/ok` and `/flip` on a free port in a thread."""
+    loop = asyncio.new_event_loop()
+    ready: list[int] = []
+    started = threading.Event()
+
+    async def ok(_request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def flip(_request: web.Request) -> web.Response:
+        return web.Response(status=500 if int(time.time()) % 10 < 5 else 200, text="flip")
+
+    async def begin() -> None:
+        app = web.Application()
+        app.router.add_get("/ok", ok)
+        app.router.add_get("/flip", flip)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        ready.append(int(runner.addresses[0][1]))
+        started.set()
+
+    def run() -> None:
+        loop.run_until_complete(begin())
+        loop.run_forever()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    started.wait()
+    yield ready[0]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def config_text(port: int) -> str:
+    """Return the config of ten targets, checked once a second each."""
+    targets = "".join(
+        f"""
+  - name: t{i}
+    interval: 1s
+    timeout: 900ms
+    probes:
+      - http: {{url: "http://127.0.0.1:{port}/{"flip" if i % 2 else "ok"}"}}"""
+        for i in range(TARGETS)
+    )
+    return f"version: 1\nlocations: [{{name: here}}]\ntargets:{targets}\n"
+
+
+def first_stored(store: Any, began_s: float) -> float:
+    """Wait for the first stored check; return the seconds from `began_s`."""
+    while True:
+        if store.query("SELECT count() FROM checks").result_rows[0][0]:
+            return time.monotonic() - began_s
+        time.sleep(0.05)
+
+
+def row_delays(store: Any, seconds: float) -> list[float]:
+    """Poll the store for new rows; return the seconds from each check's end to the poll that first saw it."""
+    seen: set[tuple[Any, ...]] = set()
+    delays: list[float] = []
+    first = True
+    deadline_s = time.monotonic() + seconds
+    query = """
+        SELECT target, toUnixTimestamp64Micro(scheduled_at),
+               toUnixTimestamp64Micro(started_at) + ifNull(duration_us, 0)
+        FROM checks WHERE scheduled_at > now64(6) - INTERVAL 20 SECOND"""
+    while time.monotonic() < deadline_s:
+        rows = store.query(query).result_rows
+        now_us = time.time_ns() // 1000
+        for target, tick_us, done_us in rows:
+            if (target, tick_us) not in seen:
+                seen.add((target, tick_us))
+                if not first:
+                    delays.append((now_us - done_us) / 1e6)
+        first = False
+        time.sleep(0.1)
+    return delays
+
+
+def verdict_delays(installation: Installation, store: Any) -> list[float]:
+    """Return the seconds from the end of the check that closed a tick to the log's timestamp of its verdict."""
+    rows = store.query(
+        """SELECT target, toUnixTimestamp64Micro(scheduled_at),
+                  toUnixTimestamp64Micro(max(started_at)) + max(ifNull(duration_us, 0))
+           FROM checks GROUP BY target, scheduled_at"""
+    ).result_rows
+    done_us = {(target, tick_us): end_us for target, tick_us, end_us in rows}
+    consumer = connect_log(
+        KafkaConsumer,
+        installation.log_settings(),
+        group_id=None,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    place = TopicPartition(VERDICTS, 0)
+    consumer.assign([place])
+    delays: list[float] = []
+    while records := consumer.poll(timeout_ms=1500):
+        for record in records[place]:
+            event = decode(VERDICTS, record.value)
+            if isinstance(event, Verdict) and (event.target, event.tick_us) in done_us:
+                delays.append(record.timestamp / 1e3 - done_us[event.target, event.tick_us] / 1e6)
+    consumer.close()
+    return delays
+
+
+def pss_mb(pids: Sequence[int]) -> float:
+    """Return the proportional set size of some processes together, megabytes."""
+    return sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 1e6
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Return the count, median, 99th percentile and maximum."""
+    if not values:
+        raise ForewarnError("nothing was measured: no verdict or no row came")
+    p50, p99 = np.percentile(values, (50, 99))
+    return {"n": len(values), "p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(max(values), 3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under a minute")
+    seconds = 20.0 if parser.parse_args().quick else 180.0
+    with tempfile.TemporaryDirectory() as directory, local_site() as port:
+        config_file = Path(directory) / "forewarn.yaml"
+        config_file.write_text(config_text(port))
+        installation = Installation(load(config_file), config_file, Path(directory) / "data")
+        began_s = time.monotonic()
+        try:
+            installation.start()
+            store = connect(installation.store_settings())
+            figures: dict[str, Any] = {"start_to_first_stored_s": round(first_stored(store, began_s), 2)}
+            figures["check_to_row_s"] = summary(row_delays(store, seconds))
+            figures["check_to_verdict_s"] = summary(verdict_delays(installation, store))
+            pids = installation.pids()
+            sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
+            figures["pss_mb"] = round(sum(sizes.values()), 1)
+        finally:
+            for said in installation.stop():
+                print(said)
+    for name, size in sorted(sizes.items()):
+        print(f"{name:<16} {size:>8.1f} MB")
+    print(json.dumps({"benchmark": "one_machine", "checks_per_s": TARGETS, **figures}))
+
+
+if __name__ == "__main__":
+    main()

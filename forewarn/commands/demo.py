@@ -1,0 +1,30 @@
+"""`forewarn demo`: see it warn before an outage, in two minutes."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from forewarn.demo.play import play
+from forewarn.errors import CommandError, ExitCode
+from forewarn.up import lock_data_dir
+
+_MARK = "forewarn-demo"
+
+
+def demo(data_dir: Path) -> None:
+    """Play the demo in `data_dir`, which is emptied first if an earlier demo made it.
+
+    Raises:
+        CommandError: The directory holds something else, or the demo did not show what it promises.
+    """
+    mark = data_dir / _MARK
+    if data_dir.exists() and any(data_dir.iterdir()):
+        if not mark.exists():
+            raise CommandError(f"{data_dir} was not made by the demo: name another one with --data-dir")
+        lock_data_dir(data_dir).close()  # refuses if a demo is running there
+        shutil.rmtree(data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    if not play(data_dir, Console(highlight=False)):
+        raise CommandError("the demo did not show what it promises; see above", ExitCode.NEGATIVE)

@@ -1,0 +1,47 @@
+"""`forewarn up`: everything on this machine, until Ctrl-C."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from forewarn.config import load
+from forewarn.live import Screen
+from forewarn.up import Installation
+
+
+class _Ended(Exception):  # noqa: N818 - it is no error: somebody asks for the end
+    """SIGTERM or Ctrl-C."""
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _Ended
+
+
+def up(config_file: Path, data_dir: Path) -> None:
+    """Run broker, store, workers and one producer for each location until SIGTERM or Ctrl-C.
+
+    Raises:
+        ForewarnError: It cannot start; what was started is ended again.
+    """
+    console = Console()
+    config = load(config_file)
+    installation = Installation(config, config_file, data_dir)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    try:
+        try:
+            installation.start()
+            with Screen(console, installation, from_start=False) as screen:
+                screen.say(f"watching {len(config.targets())} targets; data in {data_dir}; end with Ctrl-C")
+                while True:
+                    screen.show(3600.0)
+        except _Ended:
+            console.print("ending ...", style="dim")
+    finally:
+        # A second Ctrl-C must not leave children behind: the end takes less than five seconds.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        for said in installation.stop():
+            console.print(said, style="yellow")
