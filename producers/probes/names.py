@@ -8,6 +8,7 @@ off. The price: only `hosts` and DNS are asked, not mDNS, LDAP or what else nssw
 
 import asyncio
 import contextlib
+import io
 import ipaddress
 from pathlib import Path
 from typing import Final
@@ -62,7 +63,7 @@ class Names:
 
         Raises:
             Failed: dns_error: there is no such name, it has no address, or the name servers failed.
-            TransientError: This location has no name server or cannot reach any network.
+            TransientError: This location has no name server, cannot read its files, or has no network.
         """
         name = host.rstrip(".").lower()
         written = self._from_hosts_file(name)
@@ -85,7 +86,7 @@ class Names:
             resolver = dns.asyncresolver.Resolver(configure=False)
             resolver.port = self._port
             try:
-                resolver.read_resolv_conf(str(self._resolver_file))
+                resolver.read_resolv_conf(io.StringIO(_text(self._resolver_file)))
             except (dns.resolver.NoResolverConfiguration, ValueError) as error:
                 raise TransientError(f"no usable name server in {self._resolver_file}") from error
             self._resolver, self._resolver_stamp = resolver, stamp
@@ -152,14 +153,19 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise TransientError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _read_hosts(path: Path) -> dict[str, list[str]]:
     """Return addresses by lower-case name. A line that is no `address name ...` is skipped, as everywhere."""
     hosts: dict[str, list[str]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return hosts  # no such file: nothing is written in it
-    for line in lines:
+    if not path.exists():
+        return hosts
+    for line in _text(path).splitlines():
         address, *names = line.partition("#")[0].split() or [""]
         with contextlib.suppress(ValueError):
             ipaddress.ip_address(address)

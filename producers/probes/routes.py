@@ -1,9 +1,12 @@
 """What this machine's routing table says of an address. Sends nothing, blocks for microseconds."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Final
+
+from producers.errors import TransientError
 
 DISCARD_PORT: Final = 9
 
@@ -15,6 +18,9 @@ def source_for(address: str) -> str | None:
     """Return the own address that the kernel would talk to `address` from; None if it has no route.
 
     Connecting a datagram socket only looks up the route: no packet leaves.
+
+    Raises:
+        TransientError: This process has no file descriptor left to ask with.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -22,7 +28,9 @@ def source_for(address: str) -> str | None:
         with socket.socket(family, socket.SOCK_DGRAM) as unsent:
             unsent.connect(sockaddr)
             source: str = unsent.getsockname()[0]
-    except OSError:
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise TransientError(f"this process cannot open a connection: {error.strerror}") from error
         return None
     return source
 

@@ -103,9 +103,13 @@ async def test_short_names_are_looked_for_in_the_search_list(asking: Asking) -> 
 
 async def test_a_location_without_a_name_server_says_so(tmp_path: Path) -> None:
     """That is not the target's failure."""
-    own = Names(hosts_file=tmp_path / "none", resolver_file=tmp_path / "none")
-    with pytest.raises(TransientError, match="no usable name server in"):
+    own = Names(hosts_file=tmp_path / "none", resolver_file=tmp_path / "resolv.conf")
+    with pytest.raises(TransientError, match=r"resolv\.conf cannot be read: No such file"):
         await own.addresses("shop.example")
+    for text in ("", "nameserver shop\n"):
+        (tmp_path / "resolv.conf").write_text(text)
+        with pytest.raises(TransientError, match="no usable name server in"):
+            await own.addresses("shop.example")
 
 
 async def test_names_beyond_ascii_are_asked_for_in_their_ascii_form(asking: Asking) -> None:
