@@ -1,19 +1,35 @@
-"""Detection for one partition of `checks`: checks and clock events in, deviations, verdicts and summaries out."""
+"""Detection for one partition of `checks`: checks and clock events in, deviations, verdicts, summaries out.
+
+The way of a check: numbered (registry), refused if its tick is over (ticks), kept until its tick closes (pending),
+judged with its tick (here and in `judge`), combined with its target's other probes (verdict).
+"""
 
 from typing import Final
 
+import numpy as np
+
 from producers.contract import CheckColumns
+from streams.core import state as whole
+from streams.core.forecast import kind_of
+from streams.core.judge import Judge
 from streams.core.outputs import Outputs
+from streams.core.pending import READING, Runs, Structured, ordered, rows_of
+from streams.core.state import State
+from streams.core.table import Ints, Rows
+from streams.core.watermark import FOREVER, NEVER, advance, report
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-1"
+CODE: Final = whole.CODE
 """Version of the state's form: a snapshot of another one is not loaded."""
+
+AHEAD_SLOTS: Final = 2
+"""What is not expected is judged in advance, so far past the clock: an empty partition holds nobody up."""
 
 
 class Detector:
     """The state of one partition, and the only way to advance it.
 
-    What it returns is a function of the set of checks that arrive within their lateness and of the clock events,
+    What it returns is a function of the set of checks that arrive within their lateness, and of the clock events,
     not of their order or of how they are cut into messages.
     """
 
@@ -21,6 +37,7 @@ class Detector:
         self._policy = policy
         self._expectations = expectations
         self._partition = partition
+        self._take(State(policy, expectations, partition))
 
     def apply(self, columns: CheckColumns) -> Outputs:
         """Take in n checks, and close the ticks that they complete.
@@ -28,7 +45,22 @@ class Detector:
         Args:
             columns: Any order, any number of locations; times in microseconds UTC.
         """
-        raise NotImplementedError
+        if len(columns) == 0:
+            return Outputs()
+        state = self._state
+        lane, added = state.registry.number(columns)
+        if added.lanes:
+            state.add(added, int(columns.scheduled_at_us.min()))
+        group = state.registry.group_of[lane]
+        rows = rows_of(
+            columns, lane=lane, group=group, first_uid=state.next_uid, reasons=state.reasons, addresses=state.addresses
+        )
+        state.next_uid += len(rows)
+        report(state.locations, state.registry.location_of[lane], rows["tick_us"])
+        admitted = state.ticks.admit(rows)
+        self._read(columns, rows, admitted.rows)
+        superfluous = self._close(np.unique(admitted.rows["group"]), admitted.rows)
+        return self._outputs(late=admitted.late, redelivered=admitted.redelivered + superfluous)
 
     def clock(self, at_us: int) -> Outputs:
         """Say what time it is: ticks whose lateness is over are closed, silence is seen.
@@ -36,15 +68,25 @@ class Detector:
         Args:
             at_us: Microseconds UTC. Earlier than the last one changes nothing.
         """
-        raise NotImplementedError
+        state = self._state
+        if at_us > state.clock_us:
+            state.clock_us = at_us
+            state.summaries.begin(at_us)
+            self._close(np.zeros(0, dtype=np.int64), state.rows[:0])
+            self._judge.silences(at_us)
+        return self._outputs()
 
     def stopped(self, location: str, at_us: int) -> Outputs:
         """A producer at `location` ended in order at `at_us`: its silence is excused for `stop_grace_us`."""
-        raise NotImplementedError
+        state = self._state
+        number = state.registry.location(location)
+        state.locations.grow(len(state.registry.locations))
+        state.locations.stopped_us[number] = max(int(state.locations.stopped_us[number]), at_us)
+        return self._outputs()
 
     def snapshot(self) -> bytes:
         """Return the whole state. A detector restored from it continues bit for bit."""
-        raise NotImplementedError
+        return self._state.snapshot()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state by that of a snapshot.
@@ -52,4 +94,96 @@ class Detector:
         Raises:
             ValueError: If the payload is damaged or of another form (see CODE); the state is then unchanged.
         """
-        raise NotImplementedError
+        state = State(self._policy, self._expectations, self._partition)
+        state.load(payload)
+        self._take(state)
+
+    def _take(self, state: State) -> None:
+        self._state = state
+        self._judge = Judge(state)
+
+    def _read(self, columns: CheckColumns, rows: Structured, admitted: Structured) -> None:
+        """Keep the readings that are forecast of the checks that were admitted."""
+        state = self._state
+        for metric, values in columns.metrics.items():
+            if kind_of(metric) is None:
+                continue
+            there = np.flatnonzero(np.isfinite(values))
+            if admitted.size < rows.size:
+                there = there[np.isin(rows["uid"][there], admitted["uid"])]
+            if there.size == 0:
+                continue
+            readings = np.zeros(there.size, dtype=READING)
+            readings["uid"], readings["value"] = rows["uid"][there], values[there]
+            readings["series"] = state.series_of(rows["lane"][there], metric)
+            state.readings = np.concatenate([state.readings, readings])
+
+    def _close(self, touched: Ints, arrived: Structured) -> int:
+        """Close every tick that can be closed now, in rounds of one tick a group.
+
+        Returns:
+            How many checks another one of the same tick and lane made superfluous.
+        """
+        state = self._state
+        ticks = state.ticks
+        state.watermark_us = advance(
+            state.locations,
+            before_us=state.watermark_us,
+            clock_us=state.clock_us,
+            patience_us=self._policy.min_silence_us,
+        )
+        due = np.flatnonzero(ticks.groups.due_us[: ticks.groups.rows] <= state.watermark_us)
+        groups = np.union1d(touched, due)
+        if groups.size == 0:
+            return 0
+        mine = np.isin(state.rows["group"], groups)
+        rows, twice = ordered(np.concatenate([state.rows[mine], arrived]))
+        superfluous = int(twice.sum())
+        runs = Runs.of(rows[~twice] if superfluous else rows)
+        self._judge.begin(runs)
+        active = ticks.active(runs)
+        while (places := ticks.closable(runs, active, state.watermark_us)).size:
+            turn = ticks.round(state.registry.members, runs, places)
+            if self._judge.close(turn, runs, places):
+                active = ticks.active(runs)
+            runs.head[places] += 1
+        self._keep(runs, state.rows[~mine], groups)
+        self._judge.end()
+        return superfluous
+
+    def _keep(self, runs: Runs, others: Structured, groups: Rows) -> None:
+        """Put back what did not close, and note when it will."""
+        state = self._state
+        rest = runs.rest()
+        state.rows = np.concatenate([others, rest])
+        if state.readings.size:
+            state.readings = state.readings[np.isin(state.readings["uid"], state.rows["uid"])]
+        table = state.ticks.groups
+        table.due_us[groups] = FOREVER
+        waits = runs.head < runs.end
+        group = runs.groups[waits]
+        table.due_us[group] = runs.tick_us[runs.head[waits]] + table.lateness_us[group]
+
+    def _outputs(self, *, late: int = 0, redelivered: int = 0) -> Outputs:
+        """Collect what there is to publish: a tick's verdicts before the summary that says it is closed."""
+        state = self._state
+        verdicts, overtaken = state.verdicts.publish(watermark_us=state.watermark_us, judged=self._judge.judged_through)
+        self._judge.force(overtaken)
+        deviations, uncounted = self._judge.take()
+        summaries = state.summaries.tell(self._closed_through_us(), state.registry.locations)
+        return Outputs(
+            deviations=deviations,
+            verdicts=[*verdicts, *summaries],
+            late=late + uncounted,
+            redelivered=redelivered,
+        )
+
+    def _closed_through_us(self) -> int:
+        state = self._state
+        now_us = max(state.clock_us, state.watermark_us)
+        if now_us == NEVER:
+            return NEVER
+        through_us = self._judge.through_us()
+        expected = through_us[self._judge.heard_of()]
+        ahead_us = now_us + AHEAD_SLOTS * self._policy.slot_us
+        return min(int(expected.min(initial=ahead_us)), ahead_us, state.verdicts.waiting_since_us() - 1)

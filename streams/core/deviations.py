@@ -1,0 +1,125 @@
+"""Deviations as they are published: one as a series leaves its norm, one as it is back."""
+
+from typing import Any
+
+import numpy as np
+
+from streams.contract import VERSION, Deviation, derived_id
+from streams.core.forecast import UNKNOWN_US
+from streams.core.levels import LevelChanges
+from streams.core.state import State
+from streams.core.watermark import NEVER
+
+
+def of_levels(state: State, lanes: Any, tick_us: Any, changes: LevelChanges) -> list[Deviation]:
+    """Return the deviations of one round's latencies.
+
+    Args:
+        state: After the round.
+        lanes: The lanes that were judged, shape (n,).
+        tick_us: Their ticks, shape (n,).
+        changes: Places in these.
+    """
+    found = [
+        _level(state, int(lanes[place]), int(tick_us[place]), active=active)
+        for places, active in ((changes.left, True), (changes.back, False))
+        for place in places.tolist()
+    ]
+    for place, before in zip(changes.rebased.tolist(), changes.before.tolist(), strict=True):
+        found.append(_rebased(state, int(lanes[place]), int(tick_us[place]), before))
+    return found
+
+
+def of_failures(state: State, group: int, tick_us: int, *, active: bool) -> Deviation:
+    """Return the deviation of a group's failure ratio."""
+    groups = state.failures.groups
+    target, probe = state.registry.groups[group]
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, None, "failure_ratio", tick_us, str(active)),
+        target=target,
+        probe=probe,
+        location=None,
+        metric="failure_ratio",
+        detector="failure_ratio",
+        tick_us=tick_us,
+        since_us=int(groups.since_us[group]),
+        active=active,
+        score=state.failures.score(group),
+        value=float(groups.failures[group] / max(groups.checks[group], 1)),
+        baseline=state.failures.normal(group),
+    )
+
+
+def of_forecast(state: State, series: int, tick_us: int) -> Deviation:
+    """Return the deviation of a forecast that begins or ends to warn."""
+    table = state.forecasts.table
+    active = bool(table.active[series])
+    target, probe, location = state.registry.lanes[int(table.lane[series])]
+    metric = state.metrics[series]
+    left_us, upper_us = int(table.left_us[series]), int(table.left_upper_us[series])
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, location, metric, tick_us, str(active)),
+        target=target,
+        probe=probe,
+        location=location,
+        metric=metric,
+        detector="forecast",
+        tick_us=tick_us,
+        since_us=_since(int(table.since_us[series]), tick_us),
+        active=active,
+        score=float(table.score[series]),
+        value=float(table.last[series]),
+        limit=0.0,
+        time_left_us=None if left_us == UNKNOWN_US else left_us,
+        time_left_upper_us=None if upper_us == UNKNOWN_US else upper_us,
+    )
+
+
+def _level(state: State, lane: int, tick_us: int, *, active: bool) -> Deviation:
+    table = state.levels.table
+    target, probe, location = state.registry.lanes[lane]
+    warn_score = state.policies.of(int(state.registry.group_of[lane])).warn_score
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, location, "latency", tick_us, str(active)),
+        target=target,
+        probe=probe,
+        location=location,
+        metric="latency",
+        detector="latency_level",
+        tick_us=tick_us,
+        since_us=_since(int(table.since_us[lane]), tick_us),
+        active=active,
+        score=float(table.score[lane]),
+        value=float(np.exp(table.level[lane])),
+        baseline=float(np.exp(table.centre[lane])),
+        limit=float(np.exp(table.centre[lane] + warn_score * table.spread[lane])),
+        phase=state.levels.phase(lane),
+    )
+
+
+def _rebased(state: State, lane: int, tick_us: int, before: float) -> Deviation:
+    """The level stayed where it went: it is the norm from now on. `baseline` is what was normal before."""
+    table = state.levels.table
+    target, probe, location = state.registry.lanes[lane]
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, location, "latency", tick_us, "rebaselined"),
+        target=target,
+        probe=probe,
+        location=location,
+        metric="latency",
+        detector="rebaseline",
+        tick_us=tick_us,
+        since_us=_since(int(table.since_us[lane]), tick_us),
+        active=False,
+        score=0.0,
+        value=float(np.exp(table.centre[lane])),
+        baseline=float(np.exp(before)),
+    )
+
+
+def _since(since_us: int, tick_us: int) -> int:
+    return tick_us if since_us == NEVER else since_us

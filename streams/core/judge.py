@@ -1,0 +1,320 @@
+"""One round of closing: a tick of each of many groups goes through quorum and detectors, and changes are told."""
+
+import numpy as np
+
+from producers.contract import OUTCOME_SUCCESS
+from streams.contract import Deviation, Reason
+from streams.core import deviations
+from streams.core.pending import NO_TEXT, Runs, expand
+from streams.core.quorum import FAILING, UNKNOWN, judge, majority
+from streams.core.reasons import reasons_of, silence
+from streams.core.state import State
+from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, MISSED, PART_SILENT, SLOW
+from streams.core.table import Bools, Ints, Rows
+from streams.core.ticks import Round
+from streams.core.verdict import ProbeState
+from streams.core.watermark import FOREVER, NEVER
+
+
+class Judge:
+    """Judges rounds against a state; holds nothing itself but what one call collects."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._deviations: list[Deviation] = []
+        self._uncounted = 0
+        self._counted: list[tuple[Ints, Rows, Bools, Bools]] = []
+        self._readings: tuple[Rows, Rows, Rows, Rows] | None = None
+
+    def begin(self, runs: Runs) -> None:
+        """Sort the readings of waiting rows by their run."""
+        readings = self._state.readings
+        self._readings = None
+        if readings.size == 0:
+            return
+        uids = runs.rows["uid"]
+        by_uid = np.argsort(uids)
+        place = np.minimum(np.searchsorted(uids, readings["uid"], sorter=by_uid), uids.size - 1)
+        row = by_uid[place]
+        found = np.flatnonzero(uids[row] == readings["uid"])
+        run = np.searchsorted(runs.start, row[found], side="right") - 1
+        order = np.lexsort((readings["series"][found], run))
+        bounds = np.searchsorted(run[order], np.arange(runs.start.size + 1))
+        self._readings = (bounds[:-1], bounds[1:], found[order], row[found][order])
+
+    def close(self, turn: Round, runs: Runs, places: Rows) -> bool:
+        """Judge one round.
+
+        Args:
+            turn: The round.
+            runs: Where it was taken from.
+            places: The groups in `runs.groups` that it is about.
+
+        Returns:
+            Whether the lanes that are waited for may have changed.
+        """
+        state = self._state
+        self._gaps(turn)
+        moved = bool(state.ticks.groups.activating[turn.groups].any())
+        stopped_us = state.locations.stopped_us[state.registry.location_of[turn.lanes]]
+        silence_changed = state.ticks.close(turn, stopped_us)
+        if silence_changed.any():
+            self._leave(turn, runs, silence_changed)
+            moved = True
+        reported, failed = turn.total(turn.reported), turn.total(turn.failed)
+        failing = (reported > 0) & (failed >= majority(reported))
+        self._latencies(turn)
+        self._failures(turn, failing)
+        forecast = self._forecasts(turn, runs, places)
+        self._states(turn, reported, failed, silence_changed, forecast)
+        self._uncounted += turn.uncounted
+        location = state.registry.location_of[turn.lanes]
+        self._counted.append(
+            (turn.at_us[turn.present], location[turn.present], turn.reported[turn.present], turn.failed[turn.present])
+        )
+        return moved
+
+    def end(self) -> None:
+        """Count the checks of all rounds into their slots."""
+        if self._counted:
+            columns = [np.concatenate(column) for column in zip(*self._counted, strict=True)]
+            self._state.summaries.count(columns[0], columns[1], columns[2], columns[3])
+            self._counted = []
+
+    def take(self) -> tuple[list[Deviation], int]:
+        """Return the deviations since the last call, by tick and name, and how many checks did not count."""
+        found, self._deviations = self._deviations, []
+        found.sort(key=lambda each: (each.tick_us, each.target, each.probe, each.location or "", each.metric, each.id))
+        uncounted, self._uncounted = self._uncounted, 0
+        return found, uncounted
+
+    def silences(self, at_us: int) -> None:
+        """See which groups are silent at a clock event: nothing that is on its way can change that any more."""
+        state = self._state
+        ticks = state.ticks.groups
+        horizon_us = at_us - ticks.lateness_us[: ticks.rows]
+        quiet = horizon_us >= self._began_us() + ticks.silence_us[: ticks.rows]
+        quiet &= ~state.groups.silent[: ticks.rows]
+        # A tick that waits and will close by itself is no silence.
+        quiet &= ticks.due_us[: ticks.rows] > at_us
+        for group in np.flatnonzero(quiet).tolist():
+            self._silence(group, int(horizon_us[group]))
+
+    def force(self, targets: list[str]) -> None:
+        """Publish the next tick of these targets, whatever it brings."""
+        for group, (target, _) in enumerate(self._state.registry.groups if targets else ()):
+            if target in targets:
+                self._state.groups.settle[group] = max(int(self._state.groups.settle[group]), 1)
+
+    def through_us(self) -> Ints:
+        """Return the tick up to which each group is judged; FOREVER for those that are silent. Shape (n_groups,)."""
+        state = self._state
+        ticks = state.ticks.groups
+        n = ticks.rows
+        through_us = state.watermark_us - ticks.lateness_us[:n]
+        # Nothing is due before the next interval, if the config says what it is.
+        expected_us = np.where(ticks.named[:n], ticks.last_us[:n] + ticks.interval_us[:n] - 1, NEVER)
+        head_us = ticks.due_us[:n] - ticks.lateness_us[:n]
+        through_us = np.minimum(np.maximum(through_us, expected_us), head_us - 1)
+        return np.where(state.groups.silent[:n], FOREVER, through_us)
+
+    def heard_of(self) -> Bools:
+        """Say which groups have reported at all. Shape (n_groups,)."""
+        ticks = self._state.ticks.groups
+        return (ticks.last_us[: ticks.rows] > NEVER) | (ticks.due_us[: ticks.rows] < FOREVER)
+
+    def judged_through(self, target: str) -> int:
+        """Return the tick up to which all probes of a target are judged that have ever reported."""
+        registry = self._state.registry
+        groups = registry.groups_of(target)
+        if groups.size == 1:
+            return FOREVER
+        through_us = self.through_us()[groups]
+        seen = self.heard_of()[groups]
+        return int(through_us[seen].min(initial=FOREVER))
+
+    def _began_us(self) -> Ints:
+        """The last tick of each group, or what stands for it before its first one."""
+        ticks, groups = self._state.ticks.groups, self._state.groups
+        born_us = groups.born_us[: ticks.rows] - ticks.interval_us[: ticks.rows]
+        return np.where(ticks.last_us[: ticks.rows] > NEVER, ticks.last_us[: ticks.rows], born_us)
+
+    def _gaps(self, turn: Round) -> None:
+        """A gap before this tick was a silence too, whether or not a clock event has said so."""
+        ticks, groups = self._state.ticks.groups, self._state.groups
+        last_us = ticks.last_us[turn.groups]
+        gap = (last_us > NEVER) & (turn.tick_us - last_us > ticks.silence_us[turn.groups])
+        for place in np.flatnonzero(gap):
+            self._silence(int(turn.groups[place]), int(turn.tick_us[place]) - 1)
+        groups.silent[turn.groups] = False
+
+    def _silence(self, group: int, horizon_us: int) -> None:
+        """Publish that a group is silent, at the first empty tick that says so, if that is within the horizon."""
+        state = self._state
+        if state.groups.silent[group]:
+            return
+        interval_us = int(state.ticks.groups.interval_us[group])
+        last_us = int(self._began_us()[group])
+        deadline_us = self._deadline_us(group, last_us)
+        tick_us = last_us - (last_us - deadline_us) // interval_us * interval_us  # the first tick not before it
+        if tick_us > horizon_us:
+            return
+        lanes = state.registry.lanes_of(group)
+        state.groups.silent[group] = True
+        state.groups.code[group], state.groups.kinds[group], state.groups.settle[group] = UNKNOWN, 0, 0
+        state.lanes.failing[lanes] = False
+        state.ticks.groups.closed_us[group] = tick_us
+        reason = silence(state, group, self._expected(group, last_us), last_us + interval_us, whole=True)
+        self._tell(group, tick_us, UNKNOWN, last_us + interval_us, [], [], [reason])
+
+    def _deadline_us(self, group: int, last_us: int) -> int:
+        """When a group counts as silent: later if all its locations announced that they stop."""
+        state = self._state
+        lanes = self._expected(group, last_us)
+        usual_us = last_us + int(state.ticks.groups.silence_us[group])
+        stopped_us = state.locations.stopped_us[state.registry.location_of[lanes]]
+        if lanes.size == 0 or (stopped_us < state.ticks.lanes.last_us[lanes]).any() or (stopped_us == NEVER).any():
+            return usual_us
+        return max(usual_us, int(stopped_us.max() + state.ticks.groups.grace_us[group]))
+
+    def _expected(self, group: int, last_us: int) -> Rows:
+        """The lanes that reported lately; all of a group that never had any."""
+        state = self._state
+        lanes = state.registry.lanes_of(group)
+        lately = lanes[state.ticks.lanes.last_us[lanes] > last_us - state.ticks.groups.silence_us[group]]
+        return lately if lately.size else lanes
+
+    def _leave(self, turn: Round, runs: Runs, changed: Bools) -> None:
+        lanes = self._state.ticks.lanes
+        for place in np.flatnonzero(changed):
+            lane = int(turn.lanes[place])
+            if lanes.silent[lane]:
+                group = int(turn.groups[turn.local[place]])
+                self._state.ticks.leave(lane, group, int(turn.at_us[place]), runs.rows)
+
+    def _latencies(self, turn: Round) -> None:
+        state, rows = self._state, turn.rows
+        if turn.failed.any():
+            state.levels.failed(turn.lanes[turn.failed])
+        says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
+        says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
+        if not says.any():
+            return
+        lanes, groups, at_us = turn.lanes[says], turn.groups[turn.local[says]], turn.at_us[says]
+        changes = state.levels.update(lanes, groups, at_us, rows["duration_us"][says], rows["phases"][says])
+        if changes is not None:
+            self._deviations += deviations.of_levels(state, lanes, at_us, changes)
+
+    def _failures(self, turn: Round, failing: Bools) -> None:
+        state = self._state
+        ticks = state.ticks.groups
+        changes = state.failures.update(turn, failing, ticks.ring, ticks.closings)
+        if changes is not None:
+            for places, active in ((changes.left, True), (changes.back, False)):
+                for place in places.tolist():
+                    group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
+                    self._deviations.append(deviations.of_failures(state, group, tick_us, active=active))
+
+    def _forecasts(self, turn: Round, runs: Runs, places: Rows) -> Bools:
+        """Take in the readings of a round; say which groups' forecasts changed. Shape (m,)."""
+        changed = np.zeros(turn.groups.size, dtype=np.bool_)
+        if self._readings is None:
+            return changed
+        state = self._state
+        start, stop, reading, row = self._readings
+        run = runs.head[places]
+        here = expand(start[run], stop[run])
+        if here.size == 0:
+            return changed
+        rows = runs.rows[row[here]]
+        counts = state.ticks.lanes.active_us[rows["lane"]] <= rows["tick_us"]
+        rows, reading = rows[counts], reading[here][counts]
+        series, value = state.readings["series"][reading], state.readings["value"][reading]
+        for place in state.forecasts.update(series, rows["group"], rows["tick_us"], value).tolist():
+            group, tick_us = int(rows["group"][place]), int(rows["tick_us"][place])
+            self._deviations.append(deviations.of_forecast(state, int(series[place]), tick_us))
+            state.groups.forecasts[group] += 1 if state.forecasts.table.active[series[place]] else -1
+            changed[np.searchsorted(turn.groups, group)] = True
+        return changed
+
+    def _states(self, turn: Round, reported: Ints, failed: Ints, silence_changed: Bools, forecast: Bools) -> None:
+        """Compare what each group is with what it was; tell what changed and what is still watched."""
+        state, group, lane = self._state, turn.groups, turn.lanes
+        groups = state.groups
+        slow = turn.total(turn.reported & state.levels.table.flagged[lane])
+        slow_here = (reported > 0) & (slow >= majority(reported))
+        often = state.failures.groups.flagged[group]
+        code = judge(reported=reported, failed=failed, deviates=slow_here | often)
+        part_silent = turn.total(state.ticks.lanes.silent[lane]) > 0
+        kinds = FAILS * (code == FAILING) + FAILS_IN_PART * ((failed > 0) & (code != FAILING))
+        kinds = kinds + MISSED * (reported == 0) + SLOW * slow_here
+        kinds = kinds + FAILS_OFTEN * (often & (code != FAILING)) + PART_SILENT * part_silent
+        switched = self._lanes(turn)
+        changed = (code != groups.code[group]) | (kinds != groups.kinds[group]) | forecast
+        changed |= turn.total(switched | silence_changed) > 0
+        settle = groups.settle[group]
+        told = changed | (settle > 0)
+        groups.code[group], groups.kinds[group] = code, kinds
+        groups.settle[group] = np.where(changed, state.policies.get("settle_ticks", group), np.maximum(settle - 1, 0))
+        addressed = turn.present & (turn.rows["address"] != NO_TEXT)
+        groups.address[group[turn.local[addressed]]] = turn.rows["address"][addressed]
+        for place in np.flatnonzero(told).tolist():
+            self._closed(turn, place)
+
+    def _lanes(self, turn: Round) -> Bools:
+        """Note which lanes fail, and say for which that is new. Shape (n,)."""
+        lanes, lane = self._state.lanes, turn.lanes
+        was = lanes.failing[lane]
+        switched: Bools = was != turn.failed
+        if switched.any():
+            new = lane[switched & turn.failed]
+            lanes.since_us[new] = turn.at_us[switched & turn.failed]
+            lanes.failing[lane] = turn.failed
+        if turn.failed.any():
+            fails = lane[turn.failed]
+            lanes.reason[fails] = turn.rows["reason"][turn.failed]
+            lanes.status[fails] = turn.rows["status"][turn.failed]
+        return switched
+
+    def _closed(self, turn: Round, place: int) -> None:
+        state = self._state
+        group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
+        lanes = state.registry.lanes_of(group)
+        at = slice(int(turn.first[place]), int(turn.first[place]) + lanes.size)
+        reported = [state.registry.lanes[lane][2] for lane in lanes[turn.reported[at]].tolist()]
+        failed = [state.registry.lanes[lane][2] for lane in lanes[turn.failed[at]].tolist()]
+        forecasts = state.active_forecasts(group) if state.groups.forecasts[group] > 0 else []
+        reasons = reasons_of(state, group, tick_us, reported, forecasts)
+        code = int(state.groups.code[group])
+        since_us = tick_us
+        if code == FAILING:
+            since_us = int(state.lanes.since_us[lanes[turn.failed[at]]].min())
+        self._tell(group, tick_us, code, since_us, reported, failed, reasons)
+
+    def _tell(
+        self,
+        group: int,
+        tick_us: int,
+        code: int,
+        since_us: int,
+        reported: list[str],
+        failed: list[str],
+        reasons: list[Reason],
+    ) -> None:
+        state = self._state
+        target, probe = state.registry.groups[group]
+        state.verdicts.add(
+            ProbeState(
+                target=target,
+                probe=probe,
+                tick_us=tick_us,
+                code=code,
+                since_us=since_us,
+                interval_us=int(state.ticks.groups.interval_us[group]),
+                lateness_us=int(state.ticks.groups.lateness_us[group]),
+                reported=reported,
+                failed=failed,
+                address=state.addresses.text(int(state.groups.address[group])),
+                reasons=reasons,
+            )
+        )

@@ -1,0 +1,200 @@
+"""The whole state of one partition: names, arrays, waiting checks, targets. Saved and loaded as one."""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from streams.core.failures import Failures
+from streams.core.forecast import Forecasts, kind_of
+from streams.core.levels import Levels
+from streams.core.pending import READING, ROW, Structured, Texts
+from streams.core.policies import Policies
+from streams.core.registry import Added, Registry
+from streams.core.snapshot import pack, unpack
+from streams.core.states import GroupStates, LaneStates
+from streams.core.summaries import Summaries
+from streams.core.table import Rows
+from streams.core.ticks import Ticks
+from streams.core.verdict import TargetState, Verdicts
+from streams.core.watermark import NEVER, LocationTable
+from streams.policy import DetectPolicy, Expectations
+
+CODE: Final = "detect-1"
+"""Version of the state's form: a snapshot of another one is not loaded."""
+
+
+class State:
+    """Everything that a partition remembers.
+
+    Attributes:
+        rows: Checks whose tick is open; readings: their metrics.
+        series: The number of each (lane, metric) that is forecast.
+        next_uid: Of the next check.
+        clock_us, watermark_us: NEVER before the first.
+    """
+
+    def __init__(self, policy: DetectPolicy, expectations: Expectations, partition: int) -> None:
+        self.policy = policy
+        self.partition = partition
+        self.policies = Policies(policy, expectations.detect)
+        self.registry = Registry(expectations)
+        self.locations = LocationTable()
+        self.ticks = Ticks()
+        self.groups = GroupStates()
+        self.lanes = LaneStates()
+        self.levels = Levels(self.policies)
+        self.failures = Failures(self.policies)
+        self.forecasts = Forecasts(self.policies)
+        self.verdicts = Verdicts()
+        self.summaries = Summaries(policy.slot_us, partition)
+        self.reasons = Texts()
+        self.addresses = Texts()
+        self.series: dict[tuple[int, str], int] = {}
+        self.metrics: list[str] = []
+        self.rows: Structured = np.zeros(0, dtype=ROW)
+        self.readings: Structured = np.zeros(0, dtype=READING)
+        self.next_uid = 0
+        self.clock_us = NEVER
+        self.watermark_us = NEVER
+
+    def add(self, added: Added, born_us: int) -> None:
+        """Make room for new groups and lanes.
+
+        Args:
+            added: Their numbers.
+            born_us: When they were heard of.
+        """
+        registry = self.registry
+        for group in added.groups:
+            policy = self.policies.add(registry.groups[group][0])
+            self.ticks.add_group(group, policy, registry.named[group])
+        first = added.groups.start
+        self.groups.grow(len(registry.groups))
+        self.groups.born_us[first : len(registry.groups)] = born_us
+        self.failures.groups.grow(len(registry.groups))
+        for table in (self.lanes, self.levels.table, self.failures.lanes):
+            table.grow(len(registry.lanes))
+        self.locations.grow(len(registry.locations))
+        for lane in added.lanes:
+            group = int(registry.group_of[lane])
+            counts = registry.named[group] is None or registry.is_named(lane)
+            self.ticks.add_lane(lane, group, counts=counts)
+
+    def series_of(self, lanes: Rows, metric: str) -> Rows:
+        """Return the number of each (lane, metric), new ones if need be. Shape (n,)."""
+        kind = kind_of(metric)
+        assert kind is not None
+        for lane in lanes.tolist():
+            if (lane, metric) not in self.series:
+                number = self.series[lane, metric] = len(self.metrics)
+                self.metrics.append(metric)
+                self.forecasts.add(number, lane, kind)
+        return np.array([self.series[lane, metric] for lane in lanes.tolist()], dtype=np.intp)
+
+    def active_forecasts(self, group: int) -> list[int]:
+        """Return the series of a group whose forecast warns."""
+        mine = set(self.registry.lanes_of(group).tolist())
+        active = np.flatnonzero(self.forecasts.table.active[: len(self.metrics)])
+        return [series for series in active.tolist() if int(self.forecasts.table.lane[series]) in mine]
+
+    def snapshot(self) -> bytes:
+        """Return everything but the config."""
+        meta = {
+            "code": CODE,
+            "names": self.registry.names(),
+            "reasons": self.reasons.known,
+            "addresses": self.addresses.known,
+            "metrics": self.metrics,
+            "numbers": [self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us],
+            "counts": [
+                [slot_us, location, *both]
+                for slot_us, counts in self.summaries.counts.items()
+                for location, both in counts.items()
+            ],
+            "targets": msgspec.to_builtins(self.verdicts.targets),
+        }
+        arrays = {
+            **self.locations.arrays("location"),
+            **self.ticks.groups.arrays("tick_group"),
+            **self.ticks.lanes.arrays("tick_lane"),
+            **self.groups.arrays("group"),
+            **self.lanes.arrays("lane"),
+            **self.levels.table.arrays("level"),
+            **self.failures.groups.arrays("failure_group"),
+            **self.failures.lanes.arrays("failure_lane"),
+            **self.forecasts.table.arrays("forecast"),
+            "rows": self.rows.view(np.uint8),
+            "readings": self.readings.view(np.uint8),
+        }
+        return pack(meta, arrays)
+
+    def load(self, payload: bytes) -> None:
+        """Take over a snapshot into an empty state.
+
+        Raises:
+            ValueError: If it is damaged or of another form.
+        """
+        meta, arrays = unpack(payload)
+        if meta.get("code") != CODE:
+            raise ValueError(f"snapshot: its form is {meta.get('code')!r}, not {CODE!r}")
+        try:
+            self._load(meta, arrays)
+        except (KeyError, IndexError, TypeError, msgspec.ValidationError) as error:
+            raise ValueError(f"snapshot: {error!r}") from error
+
+    def _load(self, meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+        registry = self.registry
+        registry.load(meta["names"])
+        self.add(Added(range(len(registry.groups)), range(len(registry.lanes))), NEVER)
+        groups, lanes = len(registry.groups), len(registry.lanes)
+        self.locations.load("location", arrays, len(registry.locations))
+        self.ticks.groups.load("tick_group", arrays, groups)
+        self.ticks.lanes.load("tick_lane", arrays, lanes)
+        self.groups.load("group", arrays, groups)
+        self.lanes.load("lane", arrays, lanes)
+        self.levels.table.load("level", arrays, lanes)
+        self.failures.groups.load("failure_group", arrays, groups)
+        self.failures.lanes.load("failure_lane", arrays, lanes)
+        self.metrics = [str(metric) for metric in meta["metrics"]]
+        self.forecasts.table.load("forecast", arrays, len(self.metrics))
+        owners = self.forecasts.table.lane[: len(self.metrics)].tolist()
+        self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
+        self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
+        self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
+        self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us = meta["numbers"]
+        for slot_us, location, reported, failed in meta["counts"]:
+            self.summaries.counts.setdefault(slot_us, {})[location] = (reported, failed)
+        self.verdicts.load(msgspec.convert(meta["targets"], dict[str, TargetState]))
+        self._reconfigure()
+
+    def _reconfigure(self) -> None:
+        """Let the config that is in force now rule over what the snapshot was taken under."""
+        registry, ticks = self.registry, self.ticks
+        for group, expectation in enumerate(registry.named):
+            known = ticks.groups.named[group], ticks.groups.interval_us[group]
+            ticks.configure(group, self.policies.of(group), expectation)
+            if expectation is not None and known != (True, expectation.interval_us):
+                ticks.groups.due_us[group] = NEVER  # looked at again with the next watermark
+            self._recount(group)
+        missing = list(registry.missing())
+        if missing:
+            groups, lanes = len(registry.groups), len(registry.lanes)
+            registry.add(missing)
+            self.add(Added(range(groups, len(registry.groups)), range(lanes, len(registry.lanes))), self.clock_us)
+
+    def _recount(self, group: int) -> None:
+        """Count again which lanes a group waits for; what the config names anew counts at once."""
+        registry, ticks = self.registry, self.ticks
+        mine = registry.lanes_of(group)
+        active_us = ticks.lanes.active_us
+        if registry.named[group] is not None:
+            for lane in mine.tolist():
+                named, away = registry.is_named(lane), active_us[lane] > NEVER
+                if named and away and ticks.lanes.left_us[lane] == NEVER:
+                    active_us[lane] = NEVER
+        else:
+            active_us[mine] = NEVER
+        ticks.groups.counted_on[group] = int((active_us[mine] == NEVER).sum())
+        waiting = active_us[mine]
+        ticks.groups.activating[group] = bool(((waiting > NEVER) & (waiting < -NEVER)).any())

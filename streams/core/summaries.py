@@ -1,0 +1,86 @@
+"""Summaries: per slot, how many checks each location reported, and how far this partition is judged."""
+
+from typing import Final
+
+import numpy as np
+
+from streams.contract import VERSION, LocationCount, TickSummary, derived_id
+from streams.core.table import Bools, Ints, Rows
+from streams.core.watermark import NEVER
+
+MOST_EMPTY: Final = 8640
+"""After a gap in time no more empty slots are told one by one than these, the last ones (a day of 10 s)."""
+
+
+class Summaries:
+    """Counts of the slots that are not told yet.
+
+    Attributes:
+        next_us: Start of the next slot to tell; NEVER before anything happened.
+        counts: (reported, failed) by slot start and location number.
+    """
+
+    def __init__(self, width_us: int, partition: int) -> None:
+        self._width_us = width_us
+        self._partition = partition
+        self.next_us = NEVER
+        self.counts: dict[int, dict[int, tuple[int, int]]] = {}
+
+    def begin(self, at_us: int) -> None:
+        """Start with the slot of this time, if nothing has started yet."""
+        if self.next_us == NEVER:
+            self.next_us = at_us // self._width_us * self._width_us
+
+    def count(self, tick_us: Ints, location: Rows, reported: Bools, failed: Bools) -> None:
+        """Count n judged checks. Those of slots that are told already are not."""
+        if tick_us.size == 0:
+            return
+        self.begin(int(tick_us.min()))
+        slots, slot = np.unique(tick_us // self._width_us, return_inverse=True)
+        locations = int(location.max()) + 1
+        key = slot * locations + location
+        size = slots.size * locations
+        all_reported = np.bincount(key, weights=reported, minlength=size)
+        all_failed = np.bincount(key, weights=failed, minlength=size)
+        seen = np.bincount(key, minlength=size)
+        for place in np.flatnonzero(seen):
+            slot_us = int(slots[place // locations]) * self._width_us
+            if slot_us < self.next_us:
+                continue
+            counts = self.counts.setdefault(slot_us, {})
+            before = counts.get(int(place % locations), (0, 0))
+            counts[int(place % locations)] = (
+                before[0] + int(all_reported[place]),
+                before[1] + int(all_failed[place]),
+            )
+
+    def tell(self, closed_through_us: int, locations: list[str]) -> list[TickSummary]:
+        """Return the summaries of the slots that are over.
+
+        Args:
+            closed_through_us: Every tick at or before it is judged.
+            locations: Their names by number.
+        """
+        if self.next_us == NEVER:
+            return []
+        end_us = (closed_through_us + 1) // self._width_us * self._width_us
+        first_us = max(self.next_us, end_us - MOST_EMPTY * self._width_us)
+        slots = sorted(slot_us for slot_us in self.counts if slot_us < min(first_us, end_us))
+        slots += range(first_us, end_us, self._width_us)
+        self.next_us = max(self.next_us, end_us)
+        return [self._summary(slot_us, closed_through_us, locations) for slot_us in slots]
+
+    def _summary(self, slot_us: int, closed_through_us: int, locations: list[str]) -> TickSummary:
+        counts = self.counts.pop(slot_us, {})
+        named = sorted((locations[number], *both) for number, both in counts.items())
+        return TickSummary(
+            v=VERSION,
+            id=derived_id("summary", self._partition, slot_us),
+            partition=self._partition,
+            slot_us=slot_us,
+            width_us=self._width_us,
+            closed_through_us=closed_through_us,
+            locations=[
+                LocationCount(location=name, reported=reported, failed=failed) for name, reported, failed in named
+            ],
+        )

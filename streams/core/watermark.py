@@ -1,0 +1,61 @@
+"""The watermark: up to which event time this partition has seen what there is to see.
+
+One wrong clock must not move it and one dead location must not stop it:
+
+    watermark = max(watermark before, lower median of the live locations' newest ticks, clock - PATIENCE)
+
+A location is live if its newest tick is younger than PATIENCE by the clock. The lower median of two is the older
+one, so of two locations one that is ahead moves nothing; of three, one wrong one in any direction moves nothing. A
+single live location is followed, but never further than PATIENCE past the clock. With everything dead, the clock
+alone moves it. PATIENCE also is how long a pause of all producers (a broker that restarts) makes no check late.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from streams.core.table import Column, Ints, Rows, Table
+
+NEVER: Final = -(2**61)
+"""Before every time; far enough from the type's end to be added to."""
+
+FOREVER: Final = -NEVER
+"""After every time."""
+
+
+class LocationTable(Table):
+    """What is known of each location in this partition.
+
+    Attributes:
+        newest_us: The newest tick that it reported.
+        stopped_us: When its producer announced an orderly stop.
+    """
+
+    COLUMNS = {"newest_us": Column(np.int64, NEVER), "stopped_us": Column(np.int64, NEVER)}  # noqa: RUF012 - a ClassVar of the base
+    newest_us: Ints
+    stopped_us: Ints
+
+
+def report(locations: LocationTable, location: Rows, tick_us: Ints) -> None:
+    """Note the ticks of n checks. Shapes (n,)."""
+    np.maximum.at(locations.newest_us, location, tick_us)
+
+
+def advance(locations: LocationTable, *, before_us: int, clock_us: int, patience_us: int) -> int:
+    """Return the watermark, never less than `before_us`.
+
+    Args:
+        locations: Their newest ticks.
+        before_us: The last watermark, or NEVER.
+        clock_us: The newest clock event, or NEVER.
+        patience_us: After so long without a tick a location has no vote.
+    """
+    newest_us = locations.newest_us[: locations.rows]
+    live = np.sort(newest_us[newest_us > clock_us - patience_us])
+    mark_us = max(before_us, clock_us - patience_us)
+    if live.size == 0:
+        return mark_us
+    vote_us = int(live[(live.size - 1) // 2])
+    if live.size == 1 and clock_us > NEVER:
+        vote_us = min(vote_us, clock_us + patience_us)
+    return max(mark_us, vote_us)
