@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
-from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
@@ -67,12 +66,77 @@ def kafka_options(settings: LogSettings) -> dict[str, Any]:
     return options
 
 
-def connect(make: Callable[..., _Client], settings: LogSettings, **options: Any) -> _Client:
+class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped base
+    """Remembers why the last connection failed, which kafka-python only logs, and can be told not to mend it."""
+
+    last_error: BaseException | None = None
+    once = False
+    severed = False
+    _connected = False
+
+    async def _connect(self, node: Any, conn: Any, **options: Any) -> None:
+        conn.init_future.add_errback(self._note)
+        if self.once and not self.cluster.is_bootstrap(node.node_id):
+            if self._connected:
+                self.severed = True
+                self.update_backoff(node.node_id)
+                conn.close(kafka_errors.KafkaConnectionError("the connection broke and is not mended"))
+                return
+            self._connected = True
+        await super()._connect(node, conn, **options)
+
+    def _note(self, error: BaseException) -> None:
+        # Once refused, what follows are consequences.
+        if not isinstance(self.last_error, _REFUSED_LOGIN):
+            self.last_error = error
+
+
+class ClientKeeper:
+    """Makes kafka-python's network client, and holds what kafka-python does not show of it.
+
+    Args:
+        once: Connect to a node once and never again: for a log that may be another one after a reconnection.
+    """
+
+    def __init__(self, *, once: bool = False) -> None:
+        self._once = once
+        self._client: KafkaNetClient | None = None
+        self._manager: _NotingManager | None = None
+
+    def __call__(self, **options: Any) -> KafkaNetClient:
+        """Make the client; kafka-python calls this as its option `kafka_client`."""
+        net = NetworkSelector(**options)
+        self._manager = _NotingManager(net, **options)
+        self._manager.once = self._once
+        self._client = KafkaNetClient(net=net, manager=self._manager, **options)
+        return self._client
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """Why a connection failed last."""
+        return None if self._manager is None else self._manager.last_error
+
+    @property
+    def severed(self) -> bool:
+        """Whether a connection broke that is not mended (`once`)."""
+        return self._manager is not None and self._manager.severed
+
+    def abandon(self) -> None:
+        """Close sockets and end the thread of a client whose owner could not be made."""
+        if self._client is not None:
+            with contextlib.suppress(kafka_errors.KafkaError, OSError, RuntimeError):
+                self._client.close()
+
+
+def connect(
+    make: Callable[..., _Client], settings: LogSettings, *, keeper: ClientKeeper | None = None, **options: Any
+) -> _Client:
     """Return a client of kafka-python that has reached the broker. Blocks for at most about ten seconds.
 
     Args:
         make: KafkaProducer, KafkaConsumer or KafkaAdminClient.
         settings: Where the log is.
+        keeper: To look at its connections later.
         options: On top of `kafka_options`.
 
     Raises:
@@ -82,7 +146,7 @@ def connect(make: Callable[..., _Client], settings: LogSettings, **options: Any)
     """
     merged = kafka_options(settings) | options
     require_reachable(settings)
-    keeper = _ClientKeeper()
+    keeper = ClientKeeper() if keeper is None else keeper
     try:
         return make(kafka_client=keeper, **merged)
     except (kafka_errors.KafkaError, OSError, ValueError, RuntimeError) as error:
@@ -116,47 +180,10 @@ def log_error(error: BaseException, settings: LogSettings) -> ForewarnError:
     if isinstance(error, ForewarnError):
         return error
     where = ", ".join(settings.bootstrap)
-    text = " ".join((f"{type(error).__name__}: {error}" if str(error) else type(error).__name__).split())
+    text = str(error) if isinstance(error, kafka_errors.KafkaError) else f"{type(error).__name__}: {error}"
+    text = " ".join(text.split())
     if isinstance(error, _REFUSED_LOGIN):
         return LogRefusedError(f"the broker at {where} refuses user {settings.username!r}: {text}")
     if isinstance(error, _REFUSALS):
         return LogRefusedError(f"the broker at {where} refuses: {text}")
     return LogUnavailableError(f"the broker at {where} does not answer: {text}")
-
-
-class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped base
-    """Remembers why the last connection failed, which kafka-python only logs."""
-
-    last_error: BaseException | None = None
-
-    async def _connect(self, node: Any, conn: KafkaConnection, **options: Any) -> None:
-        conn.init_future.add_errback(self._note)
-        await super()._connect(node, conn, **options)
-
-    def _note(self, error: BaseException) -> None:
-        # Once refused, what follows are consequences.
-        if not isinstance(self.last_error, _REFUSED_LOGIN):
-            self.last_error = error
-
-
-class _ClientKeeper:
-    """Holds what kafka-python makes in a constructor, and leaks (a thread, sockets) when that fails."""
-
-    def __init__(self) -> None:
-        self._client: KafkaNetClient | None = None
-        self._manager: _NotingManager | None = None
-
-    def __call__(self, **options: Any) -> KafkaNetClient:
-        net = NetworkSelector(**options)
-        self._manager = _NotingManager(net, **options)
-        self._client = KafkaNetClient(net=net, manager=self._manager, **options)
-        return self._client
-
-    @property
-    def last_error(self) -> BaseException | None:
-        return None if self._manager is None else self._manager.last_error
-
-    def abandon(self) -> None:
-        if self._client is not None:
-            with contextlib.suppress(kafka_errors.KafkaError, OSError, RuntimeError):
-                self._client.close()
