@@ -35,7 +35,7 @@ class TcpServer:
     """Accepts connections and has a talk on each; a connection ends with its talk.
 
     Attributes:
-        port: The free port that it listens on, once entered.
+        port: The port that it listens on, once entered: a free one, unless it was set before.
         connections: How many it has accepted.
     """
 
@@ -264,21 +264,23 @@ def self_signed(folder: Path, *, name: str = "localhost", days_left: float = 90.
 class FullServer:
     """Listens, but its queue is full: the kernel leaves whoever connects without an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = 0
         self._sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        listening = socket.socket()
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listening = socket.socket(family)
         self._sockets.append(listening)
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((self.host, 0))
         listening.listen(0)
         self.port = listening.getsockname()[1]
         for _ in range(4):
-            waiting = socket.socket()
+            waiting = socket.socket(family)
             self._sockets.append(waiting)
             waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", self.port))
+            waiting.connect_ex((self.host, self.port))
         return self
 
     def __exit__(

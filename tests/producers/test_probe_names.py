@@ -7,12 +7,12 @@ import pytest
 
 from producers.contract import Outcome
 from producers.errors import TransientError
-from producers.probes import names
+from producers.probes import names, routes
 from producers.probes.names import Names
 from producers.probes.reading import Failed
 from producers.settings import HttpOptions, TcpOptions
 from tests.producers.probing import check
-from tests.servers import DnsServer, HttpServer, TcpServer, silent
+from tests.servers import DnsServer, FullServer, HttpServer, TcpServer, silent
 
 NEVER = DnsServer.NEVER
 Asking = Callable[..., Names]
@@ -135,6 +135,22 @@ async def test_a_name_with_a_dead_address_is_reached_by_its_next_one(
     assert nobody.detail is not None
     assert "127.0.0.1" in nobody.detail
     assert "::1" in nobody.detail
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has half of the deadline; the phase `connect` tells the delay."""
+    if routes.source_for("::1") is None:
+        pytest.skip("no IPv6 on the loopback interface")
+    with FullServer("::1") as full:
+        web = HttpServer(name="shop.example")
+        web.port = full.port
+        async with DnsServer({"shop.example": ["127.0.0.1", "::1"]}) as server, web:
+            monkeypatch.setattr(names, "SYSTEM", asking(server))
+            seen = await check(HttpOptions(url=web.url), deadline_s=2.0)
+    assert (seen.outcome, seen.address) == (Outcome.SUCCESS, "127.0.0.1")
+    assert 800_000 <= seen.phases["connect"] < 2_000_000
 
 
 async def test_slow_resolution_shows_in_its_own_phase(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
