@@ -6,12 +6,10 @@ While the store is away nothing is committed, what was read waits, and reading p
 """
 
 import asyncio
-import contextlib
 import dataclasses
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import pyarrow as pa
 
@@ -29,6 +27,7 @@ from producers.settings import LogSettings
 from producers.telemetry import DEAD_LETTERS, ROWS_STORED, STORE_ERRORS, logger
 from producers.topics import ALL_TOPICS, CHECKS, Position
 from streams import codec
+from streams.blocking import in_thread
 from streams.codec import Event
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
@@ -48,7 +47,6 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 
 _log = logger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,7 +160,7 @@ class Sink:
     async def keep(self, cut: Buffered) -> Mapping[Place, int]:
         """Store a cut's rows, then its marks; after an error wait a little, longer each time."""
         try:
-            await _in_thread(lambda: self._store(cut))
+            await in_thread(lambda: self._store(cut))
         except (StoreUnavailableError, StoreRefusedError) as error:
             STORE_ERRORS.labels(GROUP).inc()
             _log.warning("rows wait for the store; nothing is committed", error=str(error), bytes=cut.weight)
@@ -197,35 +195,6 @@ def _decoded(message: LogMessage) -> CheckMessage | Event:
     if message.topic == CHECKS:
         return checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
     return codec.decode(message.topic, message.value)
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    """Run a blocking call in a thread of its own that no end of the process waits for.
-
-    asyncio.to_thread's threads are joined at exit: a store that hangs would hold the process for its timeout.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)  # type: ignore[arg-type]  # the call's own value, None included
-        else:
-            answer.set_exception(error)
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = call()
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is awaited
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=work, name="store", daemon=True).start()
-    return await answer
 
 
 def run(log: LogSettings, store: StoreSettings, worker: WorkerSettings) -> None:
