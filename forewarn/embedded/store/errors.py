@@ -5,8 +5,8 @@ import re
 from producers.errors import ForewarnError
 
 # Codes that ClickHouse's HTTP handler answers with something else than 500, as its exceptionCodeToHTTPStatus does.
-_BAD_REQUEST = frozenset({6, 26, 27, 33, 36, 38, 41, 43, 53, 62, 69, 70, 72, 115, 117, 130, 131, 427, 457, 622})
-_NOT_FOUND = frozenset({16, 46, 47, 50, 56, 60, 73, 78, 81})
+_BAD_REQUEST = frozenset({6, 26, 27, 33, 36, 38, 41, 43, 53, 62, 69, 70, 72, 117, 130, 131, 427, 457, 622})
+_NOT_FOUND = frozenset({16, 46, 47, 50, 56, 60, 73, 78, 81, 115})
 STATUS = {
     **dict.fromkeys(_BAD_REQUEST, 400),
     **dict.fromkeys(_NOT_FOUND, 404),

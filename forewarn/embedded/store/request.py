@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from forewarn.embedded.store.errors import refused
-from forewarn.embedded.store.sql import Statement, read_statement
+from forewarn.embedded.store.sql import Statement, check_values, read_statement
 
 # What the front end itself understands, or what concerns only a server with users, quotas and progress headers.
 _OURS: Final = frozenset(
@@ -120,7 +120,12 @@ def read_work(query: str | None, pieces: Iterable[bytes]) -> Work:
         head += piece
     statement = read_statement(head)
     if statement.kind == "insert":
-        return Work(statement=statement, rows=itertools.chain((head[statement.data_at :],), stream))
+        rows = itertools.chain((head[statement.data_at :],), stream)
+        if (statement.format or "Values").lower() == "values":
+            values = b"".join(rows)
+            check_values(values)
+            rows = itertools.chain((values,))
+        return Work(statement=statement, rows=rows)
     if rest := b"".join(stream):
         statement = read_statement(head + rest)
     return Work(statement=statement)

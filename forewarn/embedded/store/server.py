@@ -158,7 +158,7 @@ class Server:
                 if work.statement.kind == "empty":
                     raise refused(62, "Syntax error: the query is empty")
                 query = _query(asked, work, prelude, readonly=request.method != "POST")
-                if work.statement.kind == "rows" and not asked.whole and query.format.lower() in STREAMED:
+                if work.statement.streams and not asked.whole and query.format.lower() in STREAMED:
                     return await self._streamed(request, asked, query)
                 result = await self._whole(asked, query, work)
                 if work.statement.kind == "session":

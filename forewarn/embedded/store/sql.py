@@ -29,7 +29,13 @@ _ROWS: Final = frozenset(
     {"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL", "VALUES", "("}
 )
 _SESSION: Final = frozenset({"SET", "USE"})
-_FUNCTIONS: Final = frozenset({"file", "python", "executable", "arrowstream", "eval", "disk"})
+# What the engine would open without asking for a grant, functions and table engines, and a few that it asks for late.
+_OUTSIDE: Final = frozenset(
+    {"file", "python", "executable", "executablepool", "arrowstream", "eval", "disk", "filelog", "embeddedrocksdb"}
+    | {"keepermap", "queryrunner", "mongodb", "redis", "bigquery", "ytsaurus", "cluster", "clusterallreplicas"}
+)
+_STREAMED_FIRST: Final = frozenset({"SELECT", "WITH", "FROM", "("})
+_VALUES_TOKEN: Final = re.compile(rb"'(?:[^'\\]|\\.|'')*'|[^';]+|;|'", re.DOTALL)
 _PYTHON_FORMATS: Final = frozenset({"dataframe", "datastore", "arrowtable"})
 
 
@@ -72,12 +78,14 @@ class Statement:
         head: The statement; of an `insert` without its FORMAT clause.
         format: The format named in the statement; None if none is.
         data_at: Where an insert's rows begin in the text.
+        streams: The engine can yield its rows block by block.
     """
 
     kind: Kind
     head: bytes
     format: str | None = None
     data_at: int = 0
+    streams: bool = False
 
 
 def read_statement(text: bytes) -> Statement:
@@ -107,7 +115,21 @@ def read_statement(text: bytes) -> Statement:
     kind: Kind = "rows" if word in _ROWS else "session" if word in _SESSION else "other"
     if word == "WITH" and _is_insert(found):
         kind = "other"
-    return Statement(kind=kind, head=text[:end], format=_trailing_format(found) if kind == "rows" else None)
+    named = _trailing_format(found) if kind == "rows" else None
+    return Statement(kind=kind, head=text[:end], format=named, streams=kind == "rows" and word in _STREAMED_FIRST)
+
+
+def check_values(rows: bytes) -> None:
+    """See that nothing follows a semicolon: the engine's parser of Values would stop there and be content.
+
+    Raises:
+        QueryError: If something does.
+    """
+    ended = False
+    for found in _VALUES_TOKEN.finditer(rows):
+        if ended and found[0].strip() not in (b"", b";"):
+            raise refused(62, "Syntax error: something follows the semicolon after the values")
+        ended = ended or found[0] == b";"
 
 
 def _read_insert(found: list[Token], stream: Iterator[Token], text: bytes) -> Statement | None:
@@ -163,7 +185,7 @@ def _refuse_outside(found: list[Token]) -> None:
     for token, after in itertools.pairwise(found):
         if (token.upper, after.upper) in {("INTO", "OUTFILE"), ("FROM", "INFILE")}:
             raise refused(497, f"{token.upper} {after.upper} is blocked: the embedded store reads and writes no files")
-        if after.text == "(" and token.called in _FUNCTIONS:
+        if after.text == "(" and token.called in _OUTSIDE:
             raise refused(497, f"{token.called}() is blocked: the embedded store reaches nothing outside")
         if token.upper == "FORMAT" and after.called in _PYTHON_FORMATS:
             raise refused(36, f"Format {after.text} does not exist over HTTP")
