@@ -8,12 +8,9 @@ from typing import Final, Self
 from rich.console import Console
 from rich.live import Live
 
-from analytics.errors import StoreRefusedError
-from forewarn.baselines import latency_baselines
 from forewarn.board import Board
 from forewarn.log_reader import LogReader
 from forewarn.up import Installation
-from producers.errors import TransientError
 from producers.topics import ALERTS, CHECKS, DEVIATIONS, INCIDENTS, VERDICTS
 from streams.contract import Incident
 
@@ -89,7 +86,4 @@ class Screen:
         if time.monotonic() - self._baselines_at_s < BASELINES_EVERY_S:
             return
         self._baselines_at_s = time.monotonic()
-        try:
-            self.board.set_baselines(latency_baselines(self._installation.store_settings()))
-        except (TransientError, StoreRefusedError) as error:
-            self.say(str(error))
+        self.board.set_baselines(self._installation.latency_baselines())

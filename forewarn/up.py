@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from analytics.settings import StoreSettings
+from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
@@ -98,6 +99,10 @@ class Installation:
     def store_settings(self) -> StoreSettings:
         """How to reach the store."""
         return self._config.store_settings(self.runtime)
+
+    def latency_baselines(self) -> dict[str, float]:
+        """The normal latency by target, microseconds; see `forewarn.baselines`."""
+        return latency_baselines(self._config, self._data_dir, partitions=self.log_settings().partitions)
 
     def care(self) -> list[str]:
         """Look after everything once; call it about five times a second.

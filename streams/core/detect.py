@@ -84,6 +84,13 @@ class Detector:
         state.locations.stopped_us[number] = max(int(state.locations.stopped_us[number]), at_us)
         return self._outputs()
 
+    def baselines(self) -> dict[tuple[str, str, str], float]:
+        """Return the latency that is normal by (target, probe, location), microseconds; none while it warms up."""
+        state = self._state
+        centre = state.levels.table.centre[: len(state.registry.lanes)]
+        known = np.flatnonzero(np.isfinite(centre))
+        return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in known.tolist()}
+
     def snapshot(self) -> bytes:
         """Return the whole state. A detector restored from it continues bit for bit."""
         return self._state.snapshot()

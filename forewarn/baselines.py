@@ -1,0 +1,34 @@
+"""The latency that is normal, as the detect workers of this machine have learned it."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+from forewarn.config import Config
+from streams.core.detect import CODE, Detector
+from streams.detect import GROUP
+from streams.local_state import LocalStateStore
+
+
+def latency_baselines(config: Config, data_dir: Path, *, partitions: int) -> dict[str, float]:
+    """Return the normal latency by target, microseconds: the median over its locations and probes.
+
+    It is read from the local copies of the workers' newest snapshots, so it is what they judge by; a target whose
+    baselines still warm up is not there.
+
+    Args:
+        config: Of the workers.
+        data_dir: Of the workers.
+        partitions: Of the topic `checks`.
+    """
+    store = LocalStateStore(data_dir / "snapshots")
+    found: dict[str, list[float]] = defaultdict(list)
+    for partition in range(partitions):
+        for snapshot in store.load(GROUP, partition)[:1]:
+            if snapshot.code != CODE:
+                continue
+            detector = Detector(config.detect_policy, config.expectations(), partition=partition)
+            detector.restore(snapshot.payload)
+            for (target, _probe, _location), latency_us in detector.baselines().items():
+                found[target].append(latency_us)
+    return {target: median(values) for target, values in found.items()}
