@@ -99,11 +99,11 @@ class Publisher:
         ended = False
         while not ended:
             checks: dict[int, list[Check]] = {}
-            messages: list[tuple[int, CheckMessage]] = []
-            ended = self._collect(checks, messages)
-            for partition, members in checks.items():
-                messages += [(partition, batch) for batch in self._packed(members)]
-            self._append_until_it_works(messages)
+            announced: list[tuple[int, CheckMessage]] = []
+            ended = self._collect(checks, announced)
+            batches = [(partition, batch) for partition, members in checks.items() for batch in self._packed(members)]
+            # Checks first: nothing of a producer follows its announcement that it stops.
+            self._append_until_it_works([*batches, *announced])
 
     def _collect(self, checks: dict[int, list[Check]], messages: list[tuple[int, CheckMessage]]) -> bool:
         """Take what comes within `pack_us` of the first, or until a message is full. True: it is the end."""

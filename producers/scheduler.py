@@ -82,6 +82,7 @@ class Scheduler:
         self._clock = clock
         self._lag = lag
         self._told_step_s = -math.inf
+        self._told_defective: set[tuple[str, str]] = set()
         self._running = telemetry.CHECKS_RUNNING.labels(location)
         self._delay = telemetry.CHECK_DELAY.labels(location)
 
@@ -178,7 +179,9 @@ class Scheduler:
             _log.error("a probe did not keep its deadline", target=series.target.id, probe=probe.name)
             return self._missed(series, tick_us, MissedReason.PROBE_ERROR, "the probe did not keep its deadline")
         except Exception as error:  # noqa: BLE001 - one defective probe must not end the others
-            _log.exception("a probe is defective", target=series.target.id, probe=probe.name)
+            if series.key not in self._told_defective:
+                self._told_defective.add(series.key)
+                _log.exception("a probe is defective", target=series.target.id, probe=probe.name)
             return self._missed(series, tick_us, MissedReason.PROBE_ERROR, type(error).__name__)
         self._delay.observe(max(0, check.started_at_us - tick_us) / 1e6)
         return replace(check, disturbed=True) if self._lag.disturbs(began_s) else check
