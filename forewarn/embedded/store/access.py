@@ -85,17 +85,17 @@ _USERS = """<clickhouse>
 """
 
 
-def write_config(directory: Path, limits: Limits) -> Path:
+def write_config(directory: Path, limits: Limits, *, grants: tuple[str, ...] = GRANTS) -> Path:
     """Write the engine's configuration into this directory and return the file to start it with.
 
     Raises:
         OSError: If the directory cannot be written.
     """
     users, config = directory / "users.xml", directory / "config.xml"
-    grants = "\n".join(f"      <query>{escape(grant)}</query>" for grant in GRANTS)
+    queries = "\n".join(f"      <query>{escape(grant)}</query>" for grant in grants)
     users.write_text(
         _USERS.format(
-            grants=grants,
+            grants=queries,
             execution_s=limits.execution_s,
             memory_bytes=limits.memory_bytes,
             result_bytes=limits.result_bytes,
