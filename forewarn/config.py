@@ -185,6 +185,26 @@ class Config:
         report = self._root.report
         return ReportSettings(time_zone=report.time_zone, unknown=report.unknown, objective=report.objective)
 
+    def check_channels(self) -> None:
+        """Ask the notification library whether it knows the channels' addresses; slow to import, so not in `load`.
+
+        Raises:
+            ConfigError: It does not know one.
+        """
+        if not any(channel.apprise_url is not None for channel in self.alert_policy().channels):
+            return
+        import apprise  # noqa: PLC0415 - half a second, and most commands tell nobody
+
+        findings = Findings(self._document)
+        for index, channel in enumerate(self.alert_policy().channels):
+            if channel.apprise_url is None or apprise.Apprise.instantiate(channel.apprise_url) is not None:
+                continue
+            key = "apprise" if self._root.alerts.channels[index].apprise is not None else "apprise_file"
+            expected = "expected one of https://appriseit.com/services/ with all that it needs"
+            findings.add(("alerts", "channels", index, key), f"Apprise knows no such address, {expected}")
+        if findings.problems:
+            raise ConfigError(str(self.path), findings.problems)
+
     def to_masked_text(self) -> str:
         """Return the config as YAML with secrets masked and variables not replaced, for the store."""
         return masked_text(self._document.root)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from forewarn.config_model import Root, Target as TargetSection
-from forewarn.config_probes import KINDS, AnchorSection, HttpSection, ProbeSection
+from forewarn.config_model import Root
+from forewarn.config_model import Target as TargetSection
+from forewarn.config_probes import KINDS, AnchorSection, HttpSection, ProbeSection, TlsSection
 from forewarn.config_types import duration_text, split_url
 from forewarn.config_yaml import Document, KeyPath, dotted
 from forewarn.errors import Problem
@@ -244,8 +245,6 @@ def _short_form(url: str) -> Iterator[ProbeSection]:
     yield ProbeSection.model_construct(http=HttpSection.model_construct(url=url))
     parts = split_url(url)
     if parts.scheme == "https":
-        from forewarn.config_probes import TlsSection
-
         yield ProbeSection.model_construct(
             tls=TlsSection.model_construct(host=parts.hostname or "", port=parts.port or 443)
         )

@@ -347,7 +347,7 @@ SecretFile = Annotated[str, BeforeValidator(_content), WithJsonSchema(_FILE_SCHE
 """The path of a file whose content is the secret, as Docker and Kubernetes mount it; holds the content."""
 
 
-def _status_range(value: object) -> object:
+def _status_range(value: object) -> tuple[int, int]:
     low, high = value, value
     if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{3})(?:-([0-9]{3}))?", value)) is not None:
         low, high = int(match[1]), int(match[2] or match[1])
@@ -356,6 +356,19 @@ def _status_range(value: object) -> object:
     if not 100 <= low <= high <= 599:
         raise _bad("statuses from 100 to 599, the lower one first", value)
     return (low, high)
+
+
+def parse_statuses(text: str) -> frozenset[int]:
+    """Return the statuses of `200-299,301`.
+
+    Raises:
+        ValueError: It is no such list.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        low, high = _status_range(part.strip())
+        found.update(range(low, high + 1))
+    return frozenset(found)
 
 
 _STATUS_SCHEMA: Final[dict[str, Any]] = {

@@ -180,15 +180,16 @@ class _Reader:
         return None
 
     def _scalar(self, node: Node, path: KeyPath) -> Tree:
-        if node.tag not in _SCALARS:
-            if node.tag == f"{_PREFIX}timestamp":  # a date in quotes or not: no key of ours wants a date object
+        tag = str(node.tag)
+        if tag not in _SCALARS:
+            if tag == f"{_PREFIX}timestamp":  # a date in quotes or not: no key of ours wants a date object
                 return str(node.value)
-            self._problem(node, path, f"YAML tag {node.tag.removeprefix(_PREFIX)} has no meaning here")
+            self._problem(node, path, f"YAML tag {tag.removeprefix(_PREFIX)} has no meaning here")
             return None
         try:
             value: Scalar = self._constructor.construct_object(node)
         except (YAMLError, ValueError):
-            self._problem(node, path, f"cannot be read as {node.tag.removeprefix(_PREFIX)}")
+            self._problem(node, path, f"cannot be read as {tag.removeprefix(_PREFIX)}")
             return None
         if isinstance(value, float) and not math.isfinite(value):
             self._problem(node, path, "not a finite number")

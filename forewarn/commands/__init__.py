@@ -1,0 +1,1 @@
+"""The commands, one module each: what `forewarn <name>` does once its arguments are parsed."""

@@ -1,0 +1,48 @@
+"""`forewarn producer`: probes the targets of one location, until SIGTERM."""
+
+import asyncio
+import dataclasses
+import signal
+from pathlib import Path
+
+from forewarn.config import load
+from forewarn.places import find_log, find_store
+from producers.outbox import OutboxMarks
+from producers.producer import run_producer
+from producers.settings import LogSettings, ProducerSettings
+from producers.telemetry import configure_logging
+
+
+def producer(
+    location: str,
+    config_file: Path,
+    data_dir: Path,
+    *,
+    name: str | None = None,
+    observe_host: str = "127.0.0.1",
+    observe_port: int | None = None,
+) -> None:
+    """Run it; return after an orderly end.
+
+    Raises:
+        ForewarnError: The config is refused, the spool is another process's, or the log refuses us.
+    """
+    configure_logging()
+    config = load(config_file)
+    settings = config.producer_settings(location, data_dir, name=name, observe_port=observe_port)
+    settings = dataclasses.replace(settings, observe_host=observe_host)
+    log = find_log(config, data_dir)
+    marks: OutboxMarks | None = None
+    if log.forgetful:  # with Kafka a producer needs no store, and has no rights there
+        from analytics.marks import ClickHouseMarks  # noqa: PLC0415
+
+        marks = ClickHouseMarks(find_store(config, data_dir))
+    asyncio.run(_until_told(settings, log, marks))
+
+
+async def _until_told(settings: ProducerSettings, log: LogSettings, marks: OutboxMarks | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run_producer(settings, log, marks=marks, stop=stop)

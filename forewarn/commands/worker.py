@@ -1,0 +1,56 @@
+"""`forewarn worker`: one of the stream workers, until SIGTERM."""
+
+from pathlib import Path
+from typing import Literal
+
+import analytics.sink
+import streams.alerts
+import streams.detect
+import streams.incidents
+from analytics.marks import ClickHouseMarks
+from analytics.settings import StoreSettings
+from analytics.state import ClickHouseStateStore
+from forewarn.config import Config, load
+from forewarn.places import find_log, find_store
+from producers.settings import LogSettings
+from producers.telemetry import configure_logging
+from streams.settings import WorkerSettings
+
+Name = Literal["detect", "incidents", "alerts", "sink"]
+
+
+def worker(
+    name: Name, config_file: Path, data_dir: Path, *, observe_host: str = "127.0.0.1", observe_port: int | None = None
+) -> None:
+    """Run it; return after an orderly end.
+
+    Raises:
+        ForewarnError: As from `streams.worker.run_worker`, or the config is refused.
+    """
+    configure_logging()
+    config = load(config_file)
+    if name == "alerts":
+        config.check_channels()
+    log, store = find_log(config, data_dir), find_store(config, data_dir)
+    settings = WorkerSettings(
+        data_dir=data_dir / "workers" / name, observe_host=observe_host, observe_port=observe_port
+    )
+    if name == "sink":
+        analytics.sink.run(log, store, settings)
+    else:
+        _run_judging(name, config, log, store, settings)
+
+
+def _run_judging(name: Name, config: Config, log: LogSettings, store: StoreSettings, settings: WorkerSettings) -> None:
+    state = ClickHouseStateStore(store)
+    # With Kafka the broker's acknowledgement is enough; the embedded broker forgets everything.
+    marks = ClickHouseMarks(store) if log.forgetful else None
+    expectations = config.expectations()
+    if name == "detect":
+        policy = config.detect_policy
+        streams.detect.run(log, settings, policy=policy, expectations=expectations, store=state, marks=marks)
+    elif name == "incidents":
+        incidents = config.incident_policy
+        streams.incidents.run(log, settings, policy=incidents, expectations=expectations, store=state, marks=marks)
+    else:
+        streams.alerts.run(log, settings, alerts=config.alert_policy(), store=state, marks=marks)
