@@ -1,8 +1,9 @@
 """Failures too frequent for chance, though too few in a row for an outage.
 
-Over the last `failure_window_ticks` ticks of a group, all its locations' checks together: the exact probability of
-so many failures or more, if each check failed independently with the ratio that is normal for this group. Flagged
-under `failure_p`, back above BACK_P. Where several locations report, one location's failures alone are no sign: that
+Over the last `failure_window_ticks` ticks of a group: the exact probability that failures begin at so many ticks or
+more, if each check failed independently with the ratio that is normal for this group. Beginnings are counted, not
+checks: when a target restarts, all locations fail together and for some ticks in a row, and that is one event.
+Flagged under `failure_p`, back above BACK_P. Where several locations report, one location's failures alone are no sign: that
 is `partial_failure`, and may be the location's own trouble. A run of failing ticks as long as `warn_ticks` is an
 outage and is told by the verdict itself: it wipes the window, so that nothing lingers after it.
 
@@ -40,7 +41,8 @@ class FailureGroups(Table):
         ratio: Of failed checks, learned slowly.
         flagged, since_us: Since the first failure of the window at that time.
         probability: Of the window, when it was judged last.
-        failures, checks: In the window.
+        failures, checks: In the window; begun, ticks: ticks of it at which failures
+            began, that have a report.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -51,6 +53,8 @@ class FailureGroups(Table):
         "probability": Column(np.float64, 1.0),
         "failures": Column(np.int64, 0),
         "checks": Column(np.int64, 0),
+        "begun": Column(np.int64, 0),
+        "ticks": Column(np.int64, 0),
     }
     run: Ints
     ratio: Floats
@@ -59,6 +63,8 @@ class FailureGroups(Table):
     probability: Floats
     failures: Ints
     checks: Ints
+    begun: Ints
+    ticks: Ints
 
 
 class FailureLanes(Table):
@@ -99,16 +105,18 @@ class Failures:
         groups, group = self.groups, turn.groups
         reports, fails = self._shift(turn, failing)
         lane_failures = np.bitwise_count(fails)
-        failures = turn.total(lane_failures)
+        bad = np.bitwise_or.reduceat(fails, turn.first)
+        begun = np.bitwise_count(bad & ~(bad >> _ONE)).astype(np.int64)
         was = groups.flagged[group]
         self._learn(turn, failing)
-        groups.failures[group] = failures
-        if not (was.any() or (failures > 1).any()):
+        if not (was.any() or (begun > 1).any()):
             return None
-        checks = turn.total(np.bitwise_count(reports))
-        groups.checks[group] = checks
+        groups.failures[group] = turn.total(lane_failures)
+        groups.checks[group] = turn.total(np.bitwise_count(reports))
+        groups.begun[group] = begun
+        groups.ticks[group] = np.bitwise_count(np.bitwise_or.reduceat(reports, turn.first))
         alone = (turn.total(lane_failures > 0) == 1) & (turn.total(reports > 0) > 1)
-        probability = self._probability(group, failures, checks)
+        probability = self._probability(group)
         groups.probability[group] = probability
         limit = self._policies.get("failure_p", group)
         outage = groups.run[group] >= self._policies.get("warn_ticks", group)
@@ -159,29 +167,33 @@ class Failures:
         ratio = groups.ratio[group]
         groups.ratio[group] = ratio + rate * (failed / np.maximum(reported, 1) - ratio)
 
-    def _probability(self, group: Rows, failures: Ints, checks: Ints) -> Floats:
+    def _probability(self, group: Rows) -> Floats:
+        groups = self.groups
         found = np.ones(group.size)
-        for place in np.flatnonzero(failures > 1):
-            normal = round(self.normal(int(group[place])) / _QUANTUM)
-            found[place] = tail(int(failures[place]), int(checks[place]), normal * _QUANTUM)
+        for place in np.flatnonzero(groups.begun[group] > 1):
+            row = int(group[place])
+            begun, ticks, checks = int(groups.begun[row]), int(groups.ticks[row]), int(groups.checks[row])
+            # Quantised, so that what was computed once serves many groups.
+            normal = max(round(self.normal(row) / _QUANTUM), 1) * _QUANTUM
+            found[place] = tail(begun, ticks, 1.0 - (1.0 - normal) ** round(checks / ticks))
         return found
 
 
 @lru_cache(maxsize=65_536)
-def tail(failures: int, checks: int, ratio: float) -> float:
-    """Return the probability of at least `failures` failures in `checks` checks that each fail with `ratio`.
+def tail(failures: int, trials: int, ratio: float) -> float:
+    """Return the probability of at least `failures` failures in `trials` trials that each fail with `ratio`.
 
     Exact: a sum of positive terms, the largest first taken out, so that nothing cancels.
     """
     if failures <= 0:
         return 1.0
-    if failures > checks:
+    if failures > trials:
         return 0.0
     log_odds = math.log(ratio) - math.log1p(-ratio)
-    log_all = checks * math.log1p(-ratio)
+    log_all = trials * math.log1p(-ratio)
     logs = [
-        math.lgamma(checks + 1) - math.lgamma(k + 1) - math.lgamma(checks - k + 1) + k * log_odds + log_all
-        for k in range(failures, checks + 1)
+        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_odds + log_all
+        for k in range(failures, trials + 1)
     ]
     largest = max(logs)
     return min(1.0, math.exp(largest) * math.fsum(math.exp(each - largest) for each in logs))

@@ -116,7 +116,8 @@ class Judge:
         expected_us = np.where(ticks.named[:n], ticks.last_us[:n] + ticks.interval_us[:n] - 1, NEVER)
         head_us = ticks.due_us[:n] - ticks.lateness_us[:n]
         through_us = np.minimum(np.maximum(through_us, expected_us), head_us - 1)
-        return np.where(state.groups.silent[:n], FOREVER, through_us)
+        idle = state.groups.silent[:n] & (ticks.due_us[:n] == FOREVER)
+        return np.where(idle, FOREVER, through_us)
 
     def heard_of(self) -> Bools:
         """Say which groups have reported at all. Shape (n_groups,)."""

@@ -78,8 +78,7 @@ class State:
         self.locations.grow(len(registry.locations))
         for lane in added.lanes:
             group = int(registry.group_of[lane])
-            counts = registry.named[group] is None or registry.is_named(lane)
-            self.ticks.add_lane(lane, group, counts=counts)
+            self.ticks.add_lane(lane, group, expected=registry.is_named(lane))
 
     def series_of(self, lanes: Rows, metric: str) -> Rows:
         """Return the number of each (lane, metric), new ones if need be. Shape (n,)."""
@@ -187,6 +186,7 @@ class State:
         """Count again which lanes a group waits for; what the config names anew counts at once."""
         registry, ticks = self.registry, self.ticks
         mine = registry.lanes_of(group)
+        ticks.lanes.expected[mine] = [registry.is_named(lane) for lane in mine.tolist()]
         active_us = ticks.lanes.active_us
         if registry.named[group] is not None:
             for lane in mine.tolist():

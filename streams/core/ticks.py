@@ -1,7 +1,8 @@
 """Which ticks are open, when they close, and what came too late or twice.
 
 A tick of a group (target x probe) closes when every location that is counted on has reported it, or when the
-watermark has passed it by the group's lateness; ticks of a group close in order. What a tick is, is then a function
+watermark has passed it by the group's lateness; ticks of a group close in order, and one that follows a gap waits
+until the gap's lateness is over. What a tick is, is then a function
 of the set of its checks. To keep it so, a location that the config does not name, or that comes back after a
 silence, counts only from ACTIVATION = lateness + one interval after its first tick: by then everybody knows of it,
 whatever the order of arrival.
@@ -85,6 +86,7 @@ class LaneTicks(Table):
 
     Attributes:
         seen: Bit k: this lane had a check at the k-th last closed tick of its group, 0 the last.
+        expected: The config says that it should report.
         first_us, last_us: Its first and its last tick that counted.
         absent_us: The first closed tick without it since it last reported; NEVER while it reports.
         silent: It is absent for the group's silence or longer.
@@ -94,6 +96,7 @@ class LaneTicks(Table):
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "seen": Column(np.uint64, 0),
+        "expected": Column(np.bool_, 0),
         "first_us": Column(np.int64, FOREVER),
         "last_us": Column(np.int64, NEVER),
         "absent_us": Column(np.int64, NEVER),
@@ -102,6 +105,7 @@ class LaneTicks(Table):
         "left_us": Column(np.int64, NEVER),
     }
     seen: Bits
+    expected: Bools
     first_us: Ints
     last_us: Ints
     absent_us: Ints
@@ -174,9 +178,11 @@ class Ticks:
             groups.interval_us[group] = expectation.interval_us
         self._bounds(np.array([group], dtype=np.intp))
 
-    def add_lane(self, lane: int, group: int, *, counts: bool) -> None:
+    def add_lane(self, lane: int, group: int, *, expected: bool) -> None:
         """Begin a lane; one that a named group does not expect counts later (see the module)."""
         self.lanes.grow(lane + 1)
+        self.lanes.expected[lane] = expected
+        counts = expected or not self.groups.named[group]
         if counts:
             self.groups.counted_on[group] += 1
         else:
@@ -210,8 +216,11 @@ class Ticks:
         complete = groups.named[group] & (active[run] >= groups.counted_on[group])
         # Who counts is about to change: then counting by hand is left to the watermark.
         complete &= ~groups.activating[group]
-        over = tick_us + groups.lateness_us[group] <= watermark_us
-        return places[complete | over]
+        # A tick before this one may be on its way as a whole: after a gap, and at the very beginning.
+        before_us = tick_us - groups.interval_us[group]
+        lateness_us = groups.lateness_us[group]
+        complete &= (before_us <= groups.closed_us[group]) | (before_us + lateness_us <= watermark_us)
+        return places[complete | (tick_us + lateness_us <= watermark_us)]
 
     def active(self, runs: Runs) -> Ints:
         """Return how many rows of each run count at its tick."""
@@ -335,7 +344,9 @@ class Ticks:
     def _absent(self, turn: Round, stopped_us: Ints) -> Bools:
         groups, lanes, lane = self.groups, self.lanes, turn.lanes
         since_us = lanes.absent_us[lane]
-        since_us = np.where(turn.present, NEVER, np.where(since_us == NEVER, turn.at_us, since_us))
+        # Who never reported is missed only if the config says that it should report.
+        missed = (since_us == NEVER) & (lanes.expected[lane] | (lanes.first_us[lane] < FOREVER))
+        since_us = np.where(turn.present, NEVER, np.where(missed, turn.at_us, since_us))
         lanes.absent_us[lane] = since_us
         silence_us = groups.silence_us[turn.groups][turn.local]
         grace_us = groups.grace_us[turn.groups][turn.local]
