@@ -81,12 +81,10 @@ def _reason(topic: str, value: bytes, error: Exception) -> InvalidEvent:
     """Say why a value could not be decoded: a newer version looks like any wrong field at first."""
     try:
         head = _HEAD.decode(value)
-    except msgspec.ValidationError as wrong_head:
-        return InvalidEvent("invalid", str(wrong_head))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as no_json:
-        return InvalidEvent("malformed", f"not JSON: {no_json}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as no_object:
+        return InvalidEvent("malformed", f"not a JSON object with a version: {no_object}")
     if head.v not in ACCEPTED_VERSIONS:
         return _unknown_version(head.v)
     if topic in _KINDS and head.type not in _KINDS[topic]:
         return InvalidEvent("unknown_type", f"type {str(head.type)[:40]!r}")
-    return InvalidEvent("invalid", str(error))
+    return InvalidEvent("malformed", str(error))

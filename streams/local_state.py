@@ -81,7 +81,8 @@ class LocalStateStore:
 
 def _write_whole(path: Path, content: bytes) -> None:
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
