@@ -76,13 +76,13 @@ class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped ba
 
     async def _connect(self, node: Any, conn: Any, **options: Any) -> None:
         conn.init_future.add_errback(self._note)
-        if self.once and not self.cluster.is_bootstrap(node.node_id):
-            if self._connected:
-                self.severed = True
-                self.update_backoff(node.node_id)
-                conn.close(kafka_errors.KafkaConnectionError("the connection broke and is not mended"))
-                return
-            self._connected = True
+        if self.once and self._connected:
+            # Not even to ask for topics: an embedded broker makes those that are not there, wrongly.
+            self.severed = True
+            self.update_backoff(node.node_id)
+            conn.close(kafka_errors.KafkaConnectionError("the connection broke and is not mended"))
+            return
+        self._connected = not self.cluster.is_bootstrap(node.node_id)
         await super()._connect(node, conn, **options)
 
     def _note(self, error: BaseException) -> None:
