@@ -1,6 +1,7 @@
 """Runs the command line: from arguments to an exit code, and from every error to one line on stderr."""
 
 import errno
+import logging
 import os
 import sys
 import tempfile
@@ -9,15 +10,19 @@ from collections.abc import Sequence
 
 import typer
 
+from forewarn.cli_parts import app
 from forewarn.errors import ConfigError, ExitCode
 from producers.errors import ForewarnError, TransientError
+
+__all__ = ["app", "exit_code_of", "run", "say"]
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code; see `forewarn.errors.ExitCode`."""
-    from forewarn.cli_parts import app  # noqa: PLC0415 - inside: Ctrl-C while it is imported is quiet too
-
     debug = "--debug" in arguments or bool(os.environ.get("FOREWARN_DEBUG"))
+    if not debug:
+        # What libraries complain of where no logs are configured is in our own line already.
+        logging.lastResort = None
     command = typer.main.get_command(app)
     try:
         given = [argument for argument in arguments if argument != "--debug"]  # wherever it stands

@@ -4,22 +4,26 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import ValidationError
 
 from analytics.settings import ReportSettings, StoreSettings
-from forewarn.config_masking import masked_text
+from forewarn.config_masking import masked_text, without_secrets
 from forewarn.config_model import DAY_US, Root
 from forewarn.config_policy import override, settled
 from forewarn.config_problems import problems_of, without_extensions
 from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
 from forewarn.config_types import Surroundings
-from forewarn.config_yaml import Document, parse
+from forewarn.config_yaml import Document, Tree, parse
 from forewarn.errors import ConfigError, NotRunningError, Problem
 from forewarn.runtime import Runtime
-from producers.contract import ANCHOR_CUSTOMER
 from producers.settings import LogSettings, ProducerSettings, Target
 from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy, ProbeExpectation
+
+Part = Literal["log", "store", "alerts", "probes"]
+"""A part of the config that holds secrets."""
+ALL_PARTS: Final[tuple[Part, ...]] = ("log", "store", "alerts", "probes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +43,17 @@ class Config:
     _document: Document = field(repr=False)
     _built: tuple[BuiltTarget, ...] = field(repr=False)
     _anchors: tuple[Target, ...] = field(repr=False)
+    _left_out: frozenset[str] = field(repr=False)
 
     @property
     def has_log(self) -> bool:
         """Whether the config names a Kafka; without one the embedded broker is meant."""
-        return self._root.log is not None
+        return "log" in self._document.root
 
     @property
     def has_store(self) -> bool:
         """Whether the config names a ClickHouse; without one the embedded store is meant."""
-        return self._root.store is not None
+        return "store" in self._document.root
 
     @property
     def embedded_store_port(self) -> int:
@@ -82,6 +87,7 @@ class Config:
             text = f"the location {location} is not there, expected one of: {known}"
             line = self._document.line(("locations",))
             raise ConfigError(str(self.path), [Problem(line=line, key="locations", text=text)])
+        self._require("probes")
         producer = self._root.producer
         return ProducerSettings(
             name=name or location,
@@ -100,6 +106,7 @@ class Config:
         Raises:
             NotRunningError: The config has no `log` section and there is no runtime.
         """
+        self._require("log")
         log = self._root.log
         if log is None:
             if runtime is None:
@@ -123,6 +130,7 @@ class Config:
         Raises:
             NotRunningError: The config has no `store` section and there is no runtime.
         """
+        self._require("store")
         store = self._root.store
         if store is None:
             if runtime is None:
@@ -166,6 +174,7 @@ class Config:
 
     def alert_policy(self) -> AlertPolicy:
         """Return how alerts are sent, secrets included."""
+        self._require("alerts")
         alerts = self._root.alerts
         channels = tuple(
             Channel(
@@ -180,6 +189,10 @@ class Config:
             channels=channels, reminder_us=alerts.reminder, timeout_us=alerts.timeout, give_up_us=alerts.give_up
         )
 
+    def _require(self, part: Part) -> None:
+        if part in self._left_out:
+            raise AssertionError(f"this config was loaded without {part}")
+
     def report_settings(self) -> ReportSettings:
         """Return the accounting policy of reports."""
         report = self._root.report
@@ -191,7 +204,9 @@ class Config:
         Raises:
             ConfigError: It does not know one.
         """
-        if not any(channel.apprise_url is not None for channel in self.alert_policy().channels):
+        if "alerts" in self._left_out or not any(
+            channel.apprise_url is not None for channel in self.alert_policy().channels
+        ):
             return
         import apprise  # noqa: PLC0415 - half a second, and most commands tell nobody
 
@@ -213,12 +228,15 @@ class Config:
 _NEEDS_RUNTIME = "the config names no log and no store: start `forewarn up` first, or add the sections"
 
 
-def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, *, env: Mapping[str, str] | None = None, parts: Collection[Part] | None = None) -> Config:
     """Read, check and resolve a config file.
 
     Args:
         path: Of the file.
         env: Environment variables; those of the process by default.
+        parts: What the caller needs the secrets of; all by default. A producer in production is not given the
+            store's password, so it must start without it: the sections of other parts are left out (asking for
+            one is a bug), and what targets hold of secrets is masked. In one-machine mode nothing is left out.
 
     Raises:
         ConfigError: It is refused; the error names every problem with file, line and key.
@@ -230,29 +248,42 @@ def load(path: Path, *, env: Mapping[str, str] | None = None) -> Config:
         hint = "; write one with `forewarn init`" if isinstance(error, FileNotFoundError) else ""
         problem = Problem(line=0, key="", text=f"cannot be read: {error.strerror}{hint}")
         raise ConfigError(name, [problem]) from error
-    return load_text(text, path=path, env=os.environ if env is None else env)
+    return load_text(text, path=path, env=os.environ if env is None else env, parts=parts)
 
 
-def load_text(text: bytes, *, path: Path, env: Mapping[str, str]) -> Config:
+def load_text(text: bytes, *, path: Path, env: Mapping[str, str], parts: Collection[Part] | None = None) -> Config:
     """Do the same with a text that was read already.
 
     Raises:
         ConfigError: It is refused.
     """
     document = parse(text, name=str(path))
-    surroundings = Surroundings(env=env, directory=path.parent)
+    tree = without_extensions(document.root)
+    left_out: frozenset[str] = frozenset()
+    if parts is not None and "log" in tree:
+        left_out = frozenset(ALL_PARTS) - frozenset(parts)
+        tree = _without(tree, left_out)
     try:
-        root = Root.model_validate(without_extensions(document.root), context=surroundings)
+        root = Root.model_validate(tree, context=Surroundings(env=env, directory=path.parent))
     except ValidationError as error:
         raise ConfigError(str(path), problems_of(error, Root, document)) from None
     findings = Findings(document)
-    config = _assemble(root, document, path, findings)
+    config = _assemble(root, document, path, findings, left_out)
     if findings.problems:
         raise ConfigError(str(path), findings.problems)
     return config
 
 
-def _assemble(root: Root, document: Document, path: Path, findings: Findings) -> Config:
+def _without(tree: dict[str, Tree], left_out: Collection[str]) -> dict[str, Tree]:
+    kept = {key: value for key, value in tree.items() if key not in left_out}
+    if "probes" in left_out:
+        for key in ("locations", "targets"):
+            if key in kept:
+                kept[key] = without_secrets(kept[key])
+    return kept
+
+
+def _assemble(root: Root, document: Document, path: Path, findings: Findings, left_out: frozenset[str]) -> Config:
     check_unique(location_names(root), ("locations",), "location", findings)
     check_unique([channel.name for channel in root.alerts.channels], ("alerts", "channels"), "channel", findings)
     built = build_targets(root, findings)
@@ -269,6 +300,7 @@ def _assemble(root: Root, document: Document, path: Path, findings: Findings) ->
         _document=document,
         _built=tuple(built),
         _anchors=tuple(build_anchors(root, findings)),
+        _left_out=left_out,
     )
 
 
@@ -287,6 +319,3 @@ def _at(location: str, targets: Collection[Target]) -> tuple[Target, ...]:
         for target in targets
     )
     return tuple(target for target in here if target.probes)
-
-
-__all__ = ["ANCHOR_CUSTOMER", "Config", "load", "load_text"]

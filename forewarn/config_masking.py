@@ -11,6 +11,7 @@ from producers.masking import MASK, mask_url
 _SECRET_KEYS: Final = frozenset(
     ("password", "token", "body", "send", "headers", "apprise", "webhook", "username", "user")
 )
+_SENT_KEYS: Final = frozenset(("headers", "body", "send"))
 _URL_KEYS: Final = frozenset(("url", "http"))
 
 
@@ -26,6 +27,21 @@ def masked_text(root: dict[str, Tree]) -> str:
     yaml.allow_unicode = True
     yaml.dump(_masked(root, key=""), out)
     return out.getvalue()
+
+
+def without_secrets(value: Tree) -> Tree:
+    """Return targets or locations with what their probes send as `***`: for those who never send it."""
+    if isinstance(value, list):
+        return [without_secrets(child) for child in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _hidden(child) if key in _SENT_KEYS else without_secrets(child) for key, child in value.items()}
+
+
+def _hidden(value: Tree) -> Tree:
+    if isinstance(value, dict):
+        return {key: _hidden(child) for key, child in value.items()}
+    return MASK if isinstance(value, str) else value
 
 
 def _masked(value: Tree, *, key: str) -> Tree:

@@ -2,20 +2,22 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Final
 
 from analytics.settings import ReportSettings, StoreSettings
 from forewarn.cli_options import DEFAULT_CONFIG
-from forewarn.config import Config, load
+from forewarn.config import Config, Part, load
 from forewarn.errors import NotRunningError
 from forewarn.runtime import Runtime, read_runtime
 from producers.settings import LogSettings
 
-STORE_DIRECTORY = "store"
+STORE_DIRECTORY: Final = "store"
+_STORE: Final[tuple[Part, ...]] = ("store",)
 
 
-def load_if_there(path: Path) -> Config | None:
+def load_if_there(path: Path, *, parts: Collection[Part]) -> Config | None:
     """Return the config; None if the default file is not there, for broker and store may be the embedded ones.
 
     Raises:
@@ -23,7 +25,7 @@ def load_if_there(path: Path) -> Config | None:
     """
     if path == DEFAULT_CONFIG and not path.exists():
         return None
-    return load(path)
+    return load(path, parts=parts)
 
 
 def find_log(config: Config | None, data_dir: Path) -> LogSettings:
@@ -66,7 +68,7 @@ def open_store(config_file: Path, data_dir: Path) -> Iterator[StoreSettings]:
         DataDirectoryError: A `forewarn up` is just starting or ending there.
     """
     try:
-        found = find_store(load_if_there(config_file), data_dir)
+        found = find_store(load_if_there(config_file, parts=_STORE), data_dir)
     except NotRunningError:
         if not (data_dir / STORE_DIRECTORY).is_dir():
             raise
@@ -94,7 +96,7 @@ def _started_store(data_dir: Path) -> Iterator[StoreSettings]:
 
 def report_settings(config_file: Path) -> ReportSettings:
     """Return the accounting policy of the config; the default one if the default file is not there."""
-    config = load_if_there(config_file)
+    config = load_if_there(config_file, parts=())
     return ReportSettings() if config is None else config.report_settings()
 
 

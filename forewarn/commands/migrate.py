@@ -17,7 +17,7 @@ def migrate(config_file: Path, data_dir: Path) -> None:
     Raises:
         ForewarnError: The config is refused; log or store are away or refuse.
     """
-    config = load(config_file)
+    config = load(config_file, parts=("log", "store"))
     config.check_channels()
     log, store = find_log(config, data_dir), find_store(config, data_dir)
     create_topics(log)

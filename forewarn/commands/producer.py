@@ -28,7 +28,7 @@ def producer(
         ForewarnError: The config is refused, the spool is another process's, or the log refuses us.
     """
     configure_logging()
-    config = load(config_file)
+    config = load(config_file, parts=("log", "probes"))
     settings = config.producer_settings(location, data_dir, name=name, observe_port=observe_port)
     settings = dataclasses.replace(settings, observe_host=observe_host)
     log = find_log(config, data_dir)

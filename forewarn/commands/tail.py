@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from forewarn.config import Part
 from forewarn.event_lines import Message, Shown, matches, shown
 from forewarn.log_reader import LogReader
 from forewarn.output import print_line
@@ -24,6 +25,7 @@ TOPICS: Final = {
     "alerts": topics.ALERTS,
     "dead-letters": topics.DEAD_LETTERS,
 }
+_PARTS: Final[tuple[Part, ...]] = ("log",)
 _POLL_S: Final = 0.5
 
 
@@ -52,7 +54,7 @@ def tail(config_file: Path, data_dir: Path, options: TailOptions) -> None:
     Raises:
         ForewarnError: The log is away or refuses.
     """
-    log = find_log(load_if_there(config_file), data_dir)
+    log = find_log(load_if_there(config_file, parts=_PARTS), data_dir)
     wanted = list(TOPICS.values()) if options.topic == ALL else [TOPICS[options.topic]]
     reader = LogReader(log, wanted, from_start=options.from_start)
     try:

@@ -28,7 +28,7 @@ def worker(
         ForewarnError: As from `streams.worker.run_worker`, or the config is refused.
     """
     configure_logging()
-    config = load(config_file)
+    config = load(config_file, parts=("log", "store", "alerts") if name == "alerts" else ("log", "store"))
     if name == "alerts":
         config.check_channels()
     log, store = find_log(config, data_dir), find_store(config, data_dir)
