@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or bool(os.environ.get("FOREWARN_DEBUG"))
     if not debug:
         # What libraries complain of where no logs are configured is in our own line already.
-        logging.lastResort = None
+        logging.getLogger().addHandler(logging.NullHandler())
     command = typer.main.get_command(app)
     try:
         given = [argument for argument in arguments if argument != "--debug"]  # wherever it stands

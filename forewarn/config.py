@@ -222,7 +222,7 @@ class Config:
 
     def to_masked_text(self) -> str:
         """Return the config as YAML with secrets masked and variables not replaced, for the store."""
-        return masked_text(self._document.root)
+        return masked_text(without_extensions(self._document.root))
 
 
 _NEEDS_RUNTIME = "the config names no log and no store: start `forewarn up` first, or add the sections"

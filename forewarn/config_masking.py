@@ -1,6 +1,7 @@
 """A config without its secrets, as the store keeps it."""
 
 import io
+import re
 from typing import Final
 
 from ruamel.yaml import YAML
@@ -9,9 +10,10 @@ from forewarn.config_yaml import Tree
 from producers.masking import MASK, mask_url
 
 _SECRET_KEYS: Final = frozenset(
-    ("password", "token", "body", "send", "headers", "apprise", "webhook", "username", "user")
+    ("password", "token", "body", "send", "headers", "username", "user")
 )
 _SENT_KEYS: Final = frozenset(("headers", "body", "send"))
+_ADDRESS_KEYS: Final = frozenset(("apprise", "webhook"))
 _URL_KEYS: Final = frozenset(("url", "http"))
 
 
@@ -54,7 +56,16 @@ def _masked(value: Tree, *, key: str) -> Tree:
         return MASK if key in _SECRET_KEYS and value is not None else value
     if key in _SECRET_KEYS:
         return value if _is_variable(value) else MASK
+    if key in _ADDRESS_KEYS:
+        return value if _is_variable(value) else _place_only(value)
     return mask_url(value) if key in _URL_KEYS else value
+
+
+def _place_only(url: str) -> str:
+    """Return where a secret address points; still an address, so that a stored config can be read again."""
+    scheme, _, rest = mask_url(url).partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return f"{scheme}://{host}/{MASK}" if host not in {"", MASK} else f"{scheme}://{MASK}"
 
 
 def _is_variable(text: str) -> bool:

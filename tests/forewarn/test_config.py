@@ -1,0 +1,382 @@
+"""A config becomes the frozen values of every part."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.settings import ReportSettings, StoreSettings
+from forewarn.commands.init import example
+from forewarn.config import Config, load, load_text
+from forewarn.config_policy import Detection, Incidents
+from forewarn.config_types import duration_text, parse_duration, substitute
+from forewarn.errors import ConfigError, NotRunningError
+from forewarn.runtime import Runtime
+from producers.settings import HostOptions, HttpOptions, LogSettings, Probe, TcpOptions, TlsOptions
+from streams.policy import DAY_US, SECOND_US, AlertPolicy, Channel, DetectPolicy, IncidentPolicy, ProbeExpectation
+
+RUNTIME = Runtime(pid=1, bootstrap="127.0.0.1:9092", store_url="http://127.0.0.1:8123", store_token="t")
+MINIMAL = "targets: [{url: 'https://example.org'}]\n"
+KAFKA = "log: {bootstrap: [k:9092], security: sasl_ssl, username: u, password: '${KAFKA}'}\n"
+
+
+def config_of(text: str, directory: Path = Path(), **env: str) -> Config:
+    """Load a text as if it lay in `directory`."""
+    return load_text(text.encode(), path=directory / "forewarn.yaml", env=env)
+
+
+def probe_of(config: Config, target: str = "main/x", name: str | None = None) -> Probe:
+    """Return the named probe, or the first one of a target."""
+    probes = next(found.probes for found in config.targets() if found.id == target)
+    return probes[0] if name is None else next(probe for probe in probes if probe.name == name)
+
+
+def test_the_example_is_accepted_and_says_only_what_the_defaults_are(tmp_path: Path) -> None:
+    """What `init` writes is in order, and its policy sections repeat the contracts' defaults, as they claim."""
+    path = tmp_path / "forewarn.yaml"
+    path.write_text(example())
+    config = load(path, env={})
+    assert [target.id for target in config.targets()] == ["main/example.org", "acme/shop", "main/this-machine"]
+    assert config.detect_policy == DetectPolicy()
+    assert config.incident_policy == IncidentPolicy()
+    assert config.alert_policy() == AlertPolicy()
+    assert config.report_settings() == ReportSettings()
+
+
+def test_one_url_is_a_whole_config() -> None:
+    """An http probe, the certificate beside it, the name from the host, one location, every 30 seconds."""
+    (target,) = config_of(MINIMAL).targets()
+    assert target.id == "main/example.org"
+    http, tls = target.probes
+    assert (http.name, http.kind, http.interval_us, http.timeout_us) == ("http", "http", 30 * SECOND_US, 10 * SECOND_US)
+    assert http.locations == ("local",)
+    assert http.options == HttpOptions(url="https://example.org")
+    assert tls.options == TlsOptions(host="example.org", port=443)
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "kinds"),
+    [
+        ("http://example.org/x", "example.org", ["http"]),
+        ("http://127.0.0.1:8080", "127.0.0.1-8080", ["http"]),
+        ("https://[::1]:8443/", "1-8443", ["http", "tls"]),
+        ("https://пример.рф/", "xn--e1afmkfd.xn--p1ai", ["http", "tls"]),
+        ("https://u:p@example.org/?key=1", "example.org", ["http", "tls"]),
+    ],
+)
+def test_the_short_form_names_a_target_after_its_host(url: str, name: str, kinds: list[str]) -> None:
+    """The port is part of the name where it is written; a secret never is."""
+    (target,) = config_of(f"targets: [{{url: '{url}'}}]").targets()
+    assert target.id == f"main/{name}"
+    assert [probe.kind for probe in target.probes] == kinds
+
+
+def test_every_kind_of_probe_reaches_its_options(tmp_path: Path) -> None:
+    """All keys of all four kinds; a relative file lies beside the config."""
+    (tmp_path / "ca.pem").touch()
+    text = """
+targets:
+  - name: x
+    probes:
+      - http: {url: "http://a/", method: POST, headers: {A: b}, body: c, expect_status: [200-201, 404],
+               body_contains: d, follow_redirects: true, verify_tls: false, max_response_bytes: 7, ca_file: ca.pem}
+      - tls: {host: a, port: 8443, server_name: b, verify: false, min_days_left: 3, ca_file: ca.pem}
+      - tcp: {host: "::1", port: 25, send: "HELO\\n", expect: "220"}
+      - host: {mounts: [/, /srv]}
+"""
+    config = config_of(text, tmp_path)
+    options = [probe.options for probe in config.targets()[0].probes]
+    ca_file = tmp_path / "ca.pem"
+    assert options == [
+        HttpOptions(
+            url="http://a/",
+            method="POST",
+            headers=(("A", "b"),),
+            body="c",
+            expect_status=frozenset({200, 201, 404}),
+            body_contains="d",
+            follow_redirects=True,
+            verify_tls=False,
+            max_response_bytes=7,
+            ca_file=ca_file,
+        ),
+        TlsOptions(host="a", port=8443, server_name="b", verify=False, min_days_left=3, ca_file=ca_file),
+        TcpOptions(host="::1", port=25, send="HELO\n", expect="220"),
+        HostOptions(mounts=("/", "/srv")),
+    ]
+
+
+def test_probes_have_short_forms() -> None:
+    """`http: URL`, `tls: host:port`, `tcp: [v6]:port`, and `host:` with nothing behind it."""
+    text = "targets: [{name: x, probes: [{http: 'http://a/'}, {tls: 'a:443'}, {tcp: '[::1]:25'}, {host: }]}]"
+    options = [probe.options for probe in config_of(text).targets()[0].probes]
+    assert options == [
+        HttpOptions(url="http://a/"),
+        TlsOptions(host="a", port=443),
+        TcpOptions(host="::1", port=25),
+        HostOptions(),
+    ]
+
+
+def test_the_nearest_interval_timeout_and_locations_win() -> None:
+    """Probe before target before defaults; without any, the timeout is half of a short interval."""
+    text = """
+locations: [{name: a}, {name: b}, {name: c}]
+defaults: {interval: 20s, timeout: 3s, locations: [a, b]}
+targets:
+  - name: x
+    interval: 40s
+    locations: [b, c]
+    probes:
+      - {name: own, tcp: "h:1", interval: 5s, timeout: 2s, locations: [c]}
+      - {name: of-target, tcp: "h:1"}
+  - name: y
+    probes: [{tcp: "h:1"}]
+"""
+    config = config_of(text)
+    found = [
+        (probe.name, probe.interval_us // SECOND_US, probe.timeout_us // SECOND_US, "".join(probe.locations))
+        for target in config.targets()
+        for probe in target.probes
+    ]
+    assert found == [("own", 5, 2, "c"), ("of-target", 40, 3, "bc"), ("tcp", 20, 3, "ab")]
+    short = config_of("targets: [{name: x, interval: 1s, probes: [{tcp: 'h:1'}]}]")
+    assert probe_of(short).timeout_us == SECOND_US // 2
+
+
+def test_a_producer_gets_only_the_probes_of_its_location() -> None:
+    """A target of other locations is not there at all; the spool lies below the data directory."""
+    text = """
+locations: [{name: a, anchor: {tcp: "192.0.2.1:443"}}, {name: b}]
+producer: {concurrency: 7, spool_max: 1MiB, pack: 50ms}
+targets:
+  - {name: x, probes: [{tcp: "h:1", locations: [a]}, {tls: "h:2"}]}
+  - {name: y, locations: [a], probes: [{tcp: "h:1"}]}
+"""
+    config = config_of(text)
+    a = config.producer_settings("a", Path("/d"))
+    b = config.producer_settings("b", Path("/d"), name="b-2", observe_port=9)
+    assert [(target.id, len(target.probes)) for target in a.targets] == [("main/x", 2), ("main/y", 1), ("_anchor/a", 1)]
+    assert [(target.id, len(target.probes)) for target in b.targets] == [("main/x", 1)]
+    assert (b.name, b.location, b.spool_dir, b.observe_port) == ("b-2", "b", Path("/d/spool/b-2"), 9)
+    assert (a.concurrency, a.spool_max_bytes, a.pack_us) == (7, 1 << 20, 50_000)
+    with pytest.raises(ConfigError, match=r"forewarn\.yaml:2: locations: the location z is not there, .* one of: a, b"):
+        config.producer_settings("z", Path("/d"))
+
+
+def test_an_anchor_is_a_target_of_its_location_alone() -> None:
+    """`_anchor/<location>`, expected from that location only."""
+    config = config_of("locations: [{name: a, anchor: {tcp: 'h:1', interval: 10s}}, {name: b}]\n" + MINIMAL)
+    expected = config.expectations().probes
+    assert expected["_anchor/a", "tcp"] == ProbeExpectation(interval_us=10 * SECOND_US, locations=("a",))
+    assert expected["main/example.org", "http"].locations == ("a", "b")
+
+
+def test_policy_sections_name_every_field_of_the_contracts() -> None:
+    """A field that is added to a policy and forgotten here fails this test."""
+
+    def keys(policy: type) -> set[str]:
+        return {item.name.removesuffix("_us") for item in dataclasses.fields(policy)}
+
+    assert set(Detection.model_fields) == keys(DetectPolicy)
+    assert set(Incidents.model_fields) == keys(IncidentPolicy)
+
+
+def test_overrides_of_a_target_change_single_keys() -> None:
+    """Over the file's own policy, not over the defaults; targets without overrides are not listed."""
+    text = """
+detection: {warn_score: 6, horizon: 2d}
+incidents: {failure_ticks: 4}
+targets:
+  - {name: x, url: "http://x", detection: {warn_ticks: 9}, incidents: {page_time_left: 2h}}
+  - {name: y, url: "http://y"}
+"""
+    config = config_of(text)
+    expectations = config.expectations()
+    assert config.detect_policy == DetectPolicy(warn_score=6, horizon_us=2 * DAY_US)
+    assert expectations.detect == {"main/x": DetectPolicy(warn_score=6, horizon_us=2 * DAY_US, warn_ticks=9)}
+    own = IncidentPolicy(failure_ticks=4, page_time_left_us=7200 * SECOND_US)
+    assert expectations.incidents == {"main/x": own}
+
+
+@given(
+    settle=st.integers(1, 20),
+    failure=st.integers(1, 20),
+    success=st.integers(1, 20),
+    warning=st.integers(1, 20),
+    partial=st.integers(1, 20),
+    own=st.integers(1, 20),
+)
+def test_verdicts_are_settled_for_as_long_as_any_threshold_counts(
+    settle: int, failure: int, success: int, warning: int, partial: int, own: int
+) -> None:
+    """settle_ticks is never under a threshold of the incidents of the same target, else it would wait for ever."""
+    config = config_of(
+        f"detection: {{settle_ticks: {settle}}}\n"
+        f"incidents: {{failure_ticks: {failure}, success_ticks: {success}, warning_ticks: {warning}, "
+        f"partial_failure_ticks: {partial}}}\n"
+        f"targets: [{{name: x, url: 'http://x', incidents: {{failure_ticks: {own}}}}}]"
+    )
+    assert config.detect_policy.settle_ticks == max(settle, failure, success, warning, partial)
+    of_target = config.expectations().detect.get("main/x", config.detect_policy)
+    assert of_target.settle_ticks == max(settle, failure, success, warning, partial, own)
+
+
+def test_without_sections_the_running_up_is_meant() -> None:
+    """The embedded broker forgets everything over a restart; the store's retention is the file's."""
+    config = config_of("embedded: {checks_ttl: 7d, summaries_ttl: 2d, store_port: 8123}\n" + MINIMAL)
+    assert config.log_settings(RUNTIME) == LogSettings(bootstrap=("127.0.0.1:9092",), forgetful=True)
+    expected = StoreSettings(url="http://127.0.0.1:8123", token="t", checks_ttl_days=7, summaries_ttl_days=2)
+    assert config.store_settings(RUNTIME) == expected
+    assert config.embedded_store_port == 8123
+    for ask in (config.log_settings, config.store_settings):
+        with pytest.raises(NotRunningError, match="start `forewarn up`"):
+            ask(None)
+
+
+def test_log_and_store_of_production(tmp_path: Path) -> None:
+    """Every key; passwords from the environment and from a file, whose last line break does not count."""
+    (tmp_path / "ca.pem").touch()
+    (tmp_path / "password").write_text("from file\n")
+    text = """
+log: {bootstrap: "${BROKERS}", security: sasl_ssl, sasl_mechanism: PLAIN, username: u, password: "${KAFKA}",
+      ca_file: ca.pem, partitions: 24, replication_factor: 3, retention: 14d}
+store: {url: "https://c:8443", database: fw, user: u, password_file: password, ca_file: ca.pem, checks_ttl: 10d,
+        summaries_ttl: 5d}
+"""
+    config = config_of(text + MINIMAL, tmp_path, BROKERS="a:1, [::1]:2", KAFKA="secret")
+    assert config.log_settings() == LogSettings(
+        bootstrap=("a:1", "[::1]:2"),
+        security="sasl_ssl",
+        sasl_mechanism="PLAIN",
+        username="u",
+        password="secret",
+        ca_file=tmp_path / "ca.pem",
+        partitions=24,
+        replication_factor=3,
+        retention_us=14 * DAY_US,
+    )
+    assert config.store_settings() == StoreSettings(
+        url="https://c:8443",
+        database="fw",
+        user="u",
+        password="from file",
+        ca_file=tmp_path / "ca.pem",
+        checks_ttl_days=10,
+        summaries_ttl_days=5,
+    )
+
+
+def test_alerts() -> None:
+    """Both kinds of channels, and a reminder that never comes."""
+    text = """
+alerts:
+  reminder: never
+  timeout: 5s
+  give_up: 10m
+  channels: [{name: ops, apprise: "${OPS}"}, {name: pager, webhook: "https://h/${TOKEN:-x}", pages: true}]
+"""
+    channels = (
+        Channel(name="ops", apprise_url="json://h"),
+        Channel(name="pager", webhook_url="https://h/x", pages=True),
+    )
+    expected = AlertPolicy(channels=channels, reminder_us=None, timeout_us=5 * SECOND_US, give_up_us=600 * SECOND_US)
+    assert config_of(text + MINIMAL, OPS="json://h").alert_policy() == expected
+
+
+def test_a_part_in_production_starts_without_the_secrets_of_the_others() -> None:
+    """A producer is given neither the store's password nor the channels; a worker none of what probes send."""
+    text = (
+        KAFKA
+        + "store: {url: 'http://c', user: u, password: '${STORE}'}\n"
+        + "alerts: {channels: [{name: a, apprise: '${OPS}'}]}\n"
+        + "targets: [{name: x, probes: [{http: {url: 'http://h', headers: {A: '${HEADER}'}}}]}]"
+    ).encode()
+    path = Path("f.yaml")
+    env = {"KAFKA": "k", "HEADER": "h"}
+    producer = load_text(text, path=path, env=env, parts=("log", "probes"))
+    assert producer.log_settings().password == "k"
+    options = probe_of(producer).options
+    assert isinstance(options, HttpOptions)
+    assert options.headers == (("A", "h"),)
+    assert producer.has_store
+    with pytest.raises(AssertionError, match="without store"):
+        producer.store_settings()
+    worker = load_text(text, path=path, env={"KAFKA": "k", "STORE": "s"}, parts=("log", "store"))
+    assert worker.store_settings().password == "s"
+    assert worker.expectations() == producer.expectations()
+    options = probe_of(worker).options
+    assert isinstance(options, HttpOptions)
+    assert options.headers == (("A", "***"),)
+    with pytest.raises(ConfigError, match="STORE is not set"):
+        load_text(text, path=path, env={"KAFKA": "k"}, parts=("log", "store"))
+
+
+def test_the_stored_text_holds_no_secret_and_is_the_same_for_every_process() -> None:
+    """Variables stay variables, literal secrets and what a default might hold are masked; the rest is kept."""
+    text = """
+x-anchor: &pw anchor-secret
+log: {bootstrap: [k:9092], security: sasl_ssl, username: user-secret, password: '${KAFKA:-kafka-secret}'}
+store: {url: "http://c", user: u, password: "${STORE}"}
+alerts: {channels: [{name: a, apprise: "tgram://apprise-secret/1"}, {name: b, webhook: "https://h/hook-secret"}]}
+targets:
+  - url: https://user:url-secret@example.org/?key=query-secret
+  - name: x
+    probes:
+      - http: {url: "http://h", headers: {A: header-secret}, body: body-secret}
+      - http: http://h/?token=short-secret
+        name: short
+      - tcp: {host: h, port: 1, send: *pw}
+"""
+    masked = config_of(text, KAFKA="env-secret", STORE="env-secret").to_masked_text()
+    assert "secret" not in masked
+    assert "password: ${STORE}" in masked
+    assert "bootstrap:\n  - k:9092" in masked
+    assert "https://***@example.org/?key=***" in masked
+    assert "apprise: tgram://***" in masked
+    assert "webhook: https://h/***" in masked
+    again = config_of(masked, STORE="x")  # what is masked is still a config, so that an old version can be read
+    assert [target.id for target in again.targets()] == ["main/example.org", "main/x"]
+
+
+def test_yaml_anchors_have_a_place() -> None:
+    """`x-...` at the top is ignored, `<<` merges, and a key that is written beats what is merged."""
+    text = """
+x-slow: &slow {interval: 5m, timeout: 20s}
+targets:
+  - {<<: *slow, name: x, timeout: 7s, probes: [{tcp: "h:1"}]}
+"""
+    probe = probe_of(config_of(text))
+    assert (probe.interval_us, probe.timeout_us) == (300 * SECOND_US, 7 * SECOND_US)
+
+
+@given(
+    st.one_of(
+        st.integers(1, 10**6).map(lambda n: n * 1000),
+        st.integers(1, 10**5).map(lambda n: n * SECOND_US),
+        st.integers(1, 36_000).map(lambda n: n * DAY_US),
+    )
+)
+def test_durations_are_written_as_they_are_read(duration_us: int) -> None:
+    """`duration_text` is the inverse of `parse_duration`."""
+    assert parse_duration(duration_text(duration_us)) == duration_us
+
+
+@given(st.text(), st.dictionaries(st.from_regex(r"[A-Z_]{1,5}", fullmatch=True), st.text(min_size=1)))
+def test_a_text_without_variables_is_never_changed(text: str, env: dict[str, str]) -> None:
+    """And what a variable holds is not looked into again."""
+    plain = text.replace("${", "")
+    assert substitute(plain, env) == plain
+    assert substitute("${V}", {"V": text}) == text
+
+
+def test_environment_substitution_follows_the_shell() -> None:
+    """A default stands in for what is not set or empty; `$${` is `${`; a lone dollar is a dollar."""
+    env = {"A": "a", "EMPTY": ""}
+    assert substitute("${A}-${B:-b}-${EMPTY:-e}-${B:-}-$A-$${A}", env) == "a-b-e--$A-${A}"
+    with pytest.raises(ValueError, match="B is not set"):
+        substitute("${B}", env)
+    with pytest.raises(ValueError, match=r"expected \$\{NAME\}"):
+        substitute("${1}", env)
