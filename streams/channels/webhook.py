@@ -23,7 +23,7 @@ class Webhook:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._host = urlsplit(url).hostname or "?"
+        self._host = _host(url)
         self._client = httpx.AsyncClient(follow_redirects=False)
 
     async def deliver(self, message: Message, *, timeout_s: float) -> None:
@@ -56,3 +56,11 @@ class Webhook:
     async def close(self) -> None:
         """See Sending."""
         await self._client.aclose()
+
+
+def _host(url: str) -> str:
+    """Return what of the address may be shown."""
+    try:
+        return urlsplit(url).hostname or "?"
+    except ValueError:
+        return "?"

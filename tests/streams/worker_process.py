@@ -155,7 +155,7 @@ class TestLog:
 
     def events(self, topic: str) -> list[Event]:
         """Return the decoded events of a topic, each id once, in the order of their first arrival."""
-        found = {}
+        found: dict[str, Event] = {}
         for value in self.read(topic):
             event = codec.decode(topic, value)
             found.setdefault(event.id, event)
