@@ -12,10 +12,10 @@ from analytics.settings import ReportSettings, StoreSettings
 from forewarn.config_masking import masked_text, without_secrets
 from forewarn.config_model import DAY_US, Root
 from forewarn.config_policy import override, settled
-from forewarn.config_problems import problems_of, without_extensions
+from forewarn.config_problems import problems_of, written
 from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
 from forewarn.config_types import Surroundings
-from forewarn.config_yaml import Document, Tree, parse
+from forewarn.config_yaml import Document, KeyPath, Tree, parse
 from forewarn.errors import ConfigError, NotRunningError, Problem
 from forewarn.runtime import Runtime
 from producers.settings import LogSettings, ProducerSettings, Target
@@ -48,12 +48,12 @@ class Config:
     @property
     def has_log(self) -> bool:
         """Whether the config names a Kafka; without one the embedded broker is meant."""
-        return "log" in self._document.root
+        return self._document.root.get("log") is not None
 
     @property
     def has_store(self) -> bool:
         """Whether the config names a ClickHouse; without one the embedded store is meant."""
-        return "store" in self._document.root
+        return self._document.root.get("store") is not None
 
     @property
     def embedded_store_port(self) -> int:
@@ -222,7 +222,7 @@ class Config:
 
     def to_masked_text(self) -> str:
         """Return the config as YAML with secrets masked and variables not replaced, for the store."""
-        return masked_text(without_extensions(self._document.root))
+        return masked_text(written(self._document.root))
 
 
 _NEEDS_RUNTIME = "the config names no log and no store: start `forewarn up` first, or add the sections"
@@ -258,7 +258,7 @@ def load_text(text: bytes, *, path: Path, env: Mapping[str, str], parts: Collect
         ConfigError: It is refused.
     """
     document = parse(text, name=str(path))
-    tree = without_extensions(document.root)
+    tree = written(document.root)
     left_out: frozenset[str] = frozenset()
     if parts is not None and "log" in tree:
         left_out = frozenset(ALL_PARTS) - frozenset(parts)
@@ -291,7 +291,8 @@ def _assemble(root: Root, document: Document, path: Path, findings: Findings, le
     detect_policy = settled(override(DetectPolicy(), root.detection), incident_policy)
     _check_scores(detect_policy, ("detection",), findings)
     for index, section in enumerate(root.targets):
-        _check_scores(override(detect_policy, section.detection), ("targets", index, "detection"), findings)
+        if section.detection is not None:
+            _check_scores(override(detect_policy, section.detection), ("targets", index, "detection"), findings)
     return Config(
         path=path,
         detect_policy=detect_policy,
@@ -304,12 +305,11 @@ def _assemble(root: Root, document: Document, path: Path, findings: Findings, le
     )
 
 
-def _check_scores(policy: DetectPolicy, path: tuple[str | int, ...], findings: Findings) -> None:
+def _check_scores(policy: DetectPolicy, path: KeyPath, findings: Findings) -> None:
     if policy.clear_score >= policy.warn_score:
-        findings.add(
-            (*path, "clear_score"),
-            f"{policy.clear_score:g} is not less than warn_score {policy.warn_score:g}, expected a lower one",
-        )
+        key = next((key for key in ("warn_score", "clear_score") if (*path, key) in findings.document.lines), "")
+        text = f"warn_score {policy.warn_score:g} is not more than clear_score {policy.clear_score:g}"
+        findings.add((*path, key), f"{text}, expected more")
 
 
 def _at(location: str, targets: Collection[Target]) -> tuple[Target, ...]:

@@ -9,9 +9,7 @@ from ruamel.yaml import YAML
 from forewarn.config_yaml import Tree
 from producers.masking import MASK, mask_url
 
-_SECRET_KEYS: Final = frozenset(
-    ("password", "token", "body", "send", "headers", "username", "user")
-)
+_SECRET_KEYS: Final = frozenset(("password", "token", "body", "send", "headers", "username", "user"))
 _SENT_KEYS: Final = frozenset(("headers", "body", "send"))
 _ADDRESS_KEYS: Final = frozenset(("apprise", "webhook"))
 _URL_KEYS: Final = frozenset(("url", "http"))

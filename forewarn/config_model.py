@@ -7,11 +7,12 @@ contract are taken from there, not repeated.
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from analytics.settings import ReportSettings, StoreSettings
 from forewarn.config_policy import Detection, Incidents, TargetDetection, TargetIncidents
 from forewarn.config_probes import AnchorSection, ProbeSection, Section
+from forewarn.config_text import duration_text, split_url
 from forewarn.config_types import (
     AppriseUrl,
     Bootstrap,
@@ -29,7 +30,6 @@ from forewarn.config_types import (
     Timeout,
     TimeZone,
     WholeDays,
-    duration_text,
 )
 from producers.settings import LogSettings, ProducerSettings
 from streams.policy import AlertPolicy
@@ -170,6 +170,13 @@ class Channel(Section):
     """A file that holds this address."""
     pages: bool = False
     """true: wakes a person, so it gets only what pages. Others get everything."""
+
+    @field_validator("webhook_file")
+    @classmethod
+    def _webhook_in_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_url(value)
+        return value
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:

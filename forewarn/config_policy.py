@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import Field
 
 from forewarn.config_probes import Section
-from forewarn.config_types import Duration, Interval, duration_text
+from forewarn.config_text import duration_text
+from forewarn.config_types import Duration, Interval
 from streams.policy import DetectPolicy, IncidentPolicy
 
 _DETECT: Final = DetectPolicy()

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from forewarn.config_text import split_host_port
 from forewarn.config_types import (
+    AbsolutePath,
     ExistingFile,
     Host,
     HttpUrl,
@@ -14,7 +16,7 @@ from forewarn.config_types import (
     Secret,
     StatusList,
     Timeout,
-    split_host_port,
+    substituted,
 )
 from producers.settings import ProbeKind
 
@@ -87,14 +89,15 @@ class TcpSection(Section):
 class HostSection(Section):
     """Load, memory and disks of the machine that the producer itself runs on."""
 
-    mounts: Annotated[list[Annotated[str, Field(pattern="^/")]], Field(min_length=1)] = ["/"]
+    mounts: Annotated[list[AbsolutePath], Field(min_length=1)] = ["/"]
     """Mount points whose free space and inodes are read."""
 
 
-def _address(value: object) -> object:
-    if not isinstance(value, str):
+def _address(value: object, info: ValidationInfo) -> object:
+    resolved = substituted(value, info)
+    if not isinstance(resolved, str):
         return value
-    host, port = split_host_port(value)
+    host, port = split_host_port(resolved)
     return {"host": host, "port": port}
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from forewarn.config_probes import Section
-from forewarn.config_types import shown
+from forewarn.config_text import shown
 from forewarn.config_yaml import Document, KeyPath, Tree, dotted
 from forewarn.errors import Problem
 
@@ -102,6 +102,9 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _sections(argument)
 
 
-def without_extensions(root: Mapping[str, Tree]) -> dict[str, Tree]:
-    """Return the content without top keys that begin with `x-`: a place for YAML anchors, as in compose files."""
-    return {key: value for key, value in root.items() if not key.startswith("x-")}
+def written(root: Mapping[str, Tree]) -> dict[str, Tree]:
+    """Return the content without top keys that begin with `x-` (a place for YAML anchors) and without empty ones.
+
+    A section whose keys are all commented out is a section that is not there.
+    """
+    return {key: value for key, value in root.items() if not key.startswith("x-") and value is not None}

@@ -8,7 +8,7 @@ from typing import Final
 from forewarn.config_model import Root
 from forewarn.config_model import Target as TargetSection
 from forewarn.config_probes import KINDS, AnchorSection, HttpSection, ProbeSection, TlsSection
-from forewarn.config_types import duration_text, split_url
+from forewarn.config_text import duration_text, split_url
 from forewarn.config_yaml import Document, KeyPath, dotted
 from forewarn.errors import Problem
 from producers.contract import ANCHOR_CUSTOMER
@@ -209,11 +209,13 @@ class _Builder:
                 return timeout_us
             # Where the timeout is a default, the line to look at is that of the interval it does not fit.
             place = timeout_path if timeout_path[0] != "defaults" else self._interval_path(section, target, path)
-            self._findings.add(
-                place,
-                f"the timeout {duration_text(timeout_us)} ({dotted(timeout_path)}) is not less than the "
-                f"interval {duration_text(interval_us)}, expected a shorter one",
+            said = (
+                duration_text(timeout_us)
+                if place == timeout_path
+                else f"{duration_text(timeout_us)} of {dotted(timeout_path)}"
             )
+            text = f"the timeout {said} is not less than the interval {duration_text(interval_us)}"
+            self._findings.add(place, f"{text}, expected a shorter one")
             return None
         return min(DEFAULT_TIMEOUT_US, interval_us // 2)
 

@@ -78,7 +78,8 @@ class ConfigError(UsageError):
 
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        # One wrong default is found once for each target that has it.
+        self.problems = tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
         super().__init__("\n".join(self._line(problem) for problem in self.problems))
 
     def _line(self, problem: Problem) -> str:

@@ -11,7 +11,7 @@ from analytics.settings import ReportSettings, StoreSettings
 from forewarn.commands.init import example
 from forewarn.config import Config, load, load_text
 from forewarn.config_policy import Detection, Incidents
-from forewarn.config_types import duration_text, parse_duration, substitute
+from forewarn.config_text import duration_text, parse_duration, substitute
 from forewarn.errors import ConfigError, NotRunningError
 from forewarn.runtime import Runtime
 from producers.settings import HostOptions, HttpOptions, LogSettings, Probe, TcpOptions, TlsOptions
