@@ -205,6 +205,7 @@ ALERTS: Final = Table(
         ("title", TEXT),
         ("text", TEXT),
         ("error", TEXT),
+        ("stage", TEXT),
         *_POSITION,
     ),
 )

@@ -209,6 +209,7 @@ def events() -> tuple[ProducerHealth | ProducerStopped | Event, ...]:
             title="t",
             text="x\ny",
             error="refused",
+            stage="outage",
         ),
         Action(
             v=1,
