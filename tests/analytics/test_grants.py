@@ -73,7 +73,7 @@ def test_an_analyst_reads_all_but_state_and_changes_nothing(migrated: Path) -> N
     """Views with the tables under them; no snapshot, no insert, no definition, nothing outside."""
     may = ["checks", "readings", "verdict_intervals", "incidents", "alerts", "producer_health", "migrations"]
     may_not = ["snapshots", "snapshots_log", "outbox_marks", "outbox_marks_log"]
-    asked = [f"SELECT * FROM forewarn.{name}" for name in [*may, *may_not]]
+    asked = [f"SELECT * FROM forewarn.{name}" for name in [*may, *may_not]]  # noqa: S608 - constants
     asked += [WRITE, SCHEMA, "DROP TABLE forewarn.checks_log", "ALTER TABLE forewarn.checks_log DELETE WHERE 1"]
     asked += ["SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')", "CREATE DATABASE other"]
     assert answers(migrated, "forewarn_analyst", asked) == ["yes"] * len(may) + ["no"] * (len(may_not) + 6)

@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import socket
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -30,6 +31,7 @@ from forewarn.embedded.store.sessions import Sessions
 
 _T = TypeVar("_T")
 _END: Final = b""
+_SMALL: Final = 16_384
 _CONTENT_TYPES: Final = {
     "json": "application/json; charset=UTF-8",
     "jsoncompact": "application/json; charset=UTF-8",
@@ -89,8 +91,8 @@ class Server:
     async def stop(self) -> None:
         """Refuse what comes, cancel what runs, answer it, and stop listening."""
         self._ending = True
-        loop = asyncio.get_running_loop()
-        await asyncio.wait_for(loop.run_in_executor(None, self._engine.cancel_all), timeout=1)
+        cancelling = asyncio.get_running_loop().run_in_executor(self._threads, self._engine.cancel_all)
+        await asyncio.wait([cancelling], timeout=1)
         if self._runner is not None:
             await self._runner.cleanup()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -149,12 +151,15 @@ class Server:
             params |= read_form(request.headers["Content-Type"], body)
             body = b""
         asked = read_request(params, request.headers, database=DATABASE)
-        pieces = decoded(body, request.headers.get("Content-Encoding", ""), bound=self._limits.body_bytes)
+        encoding = request.headers.get("Content-Encoding", "")
+        pieces = decoded(body, encoding, bound=self._limits.body_bytes)
         async with self._slot():
             prelude = () if asked.session_id is None else self._enter(asked)
             done: list[str] = []
             try:
-                work = await self._in_thread(functools.partial(read_work, asked.query, pieces))
+                read = functools.partial(read_work, asked.query, pieces)
+                # A small text is read at once: going to a thread and back costs more.
+                work = read() if len(body) <= _SMALL and not encoding else await self._in_thread(read)
                 if work.statement.kind == "empty":
                     raise refused(62, "Syntax error: the query is empty")
                 query = _query(asked, work, prelude, readonly=request.method != "POST")
@@ -187,23 +192,32 @@ class Server:
         finally:
             self._running.release()
 
-    async def _in_thread(self, call: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+    async def _in_thread(self, call: Callable[[], _T], *, cancelled_by: str | None = None) -> _T:
+        """Run a call in a thread, and leave only when the thread has: a generator or a connection is in its hands.
 
-    async def _whole(self, asked: Request, query: Query, work: Work) -> Result:
-        if work.statement.kind == "insert":
-            call = functools.partial(self._engine.insert, query, work.rows)
-        else:
-            call = functools.partial(self._engine.run, query)
-        running = asyncio.ensure_future(self._in_thread(call))
+        Args:
+            call: What to run.
+            cancelled_by: The mark of a query that may be cancelled when the client has gone.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            # The client has gone. Its rows are stored all the same; its reads may end.
-            if work.statement.kind == "rows" and asked.cancel_on_close:
-                await self._in_thread(functools.partial(self._engine.cancel, query.mark))
+            if cancelled_by is not None:
+                cancel = functools.partial(self._engine.cancel, cancelled_by)
+                await asyncio.get_running_loop().run_in_executor(self._threads, cancel)
             await asyncio.wait([running])
+            with contextlib.suppress(Exception):
+                running.result()  # nobody is left to hear of it
             raise
+
+    async def _whole(self, asked: Request, query: Query, work: Work) -> Result:
+        if work.statement.kind == "insert":
+            # When the client has gone, its rows are stored all the same.
+            return await self._in_thread(functools.partial(self._engine.insert, query, work.rows))
+        ends = work.statement.kind == "rows" and asked.cancel_on_close
+        mark = query.mark if ends else None
+        return await self._in_thread(functools.partial(self._engine.run, query), cancelled_by=mark)
 
     def _headers(self, query_id: str) -> dict[str, str]:
         return {
@@ -249,7 +263,7 @@ class Server:
         fetch = functools.partial(_next, blocks)
         reply: web.StreamResponse | None = None
         try:
-            block = await self._in_thread(fetch)
+            block = await self._in_thread(fetch, cancelled_by=query.mark)
             encoder, tag = self._encoder(request, asked), secrets.token_hex(8)
             headers = self._result_headers(asked, query, encoder) | {"X-ClickHouse-Exception-Tag": tag}
             reply = web.StreamResponse(headers=headers)
@@ -259,7 +273,7 @@ class Server:
                 while block != _END:
                     if piece := encoder.add(block):
                         await reply.write(piece)
-                    block = await self._in_thread(fetch)
+                    block = await self._in_thread(fetch, cancelled_by=query.mark)
             except QueryError as error:
                 await reply.write(encoder.add(_tail(error.body(self._engine.version), tag)))
         finally:
@@ -285,7 +299,7 @@ def _query(asked: Request, work: Work, prelude: tuple[str, ...], *, readonly: bo
     usual = "Values" if work.statement.kind == "insert" else "TabSeparated"
     return Query(
         text=work.statement.head,
-        mark=asked.query_id,
+        mark=str(uuid.uuid4()),  # not the client's id: two clients may have chosen the same
         database=asked.database,
         prelude=prelude,
         settings=asked.settings,
