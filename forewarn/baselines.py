@@ -21,7 +21,7 @@ def latency_baselines(config: Config, data_dir: Path, *, partitions: int) -> dic
         data_dir: Of the workers.
         partitions: Of the topic `checks`.
     """
-    store = LocalStateStore(data_dir / "snapshots")
+    store = LocalStateStore(data_dir / "workers" / GROUP / "snapshots")
     found: dict[str, list[float]] = defaultdict(list)
     for partition in range(partitions):
         for snapshot in store.load(GROUP, partition)[:1]:
