@@ -8,7 +8,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from producers.errors import ForewarnError, LogUnavailableError
-from producers.log import read_epochs
+from producers.log import partitions_of, read_epochs
 from producers.log_client import ClientKeeper, connect, log_error
 from producers.outbox_segment import OutboxRecord
 from producers.settings import LogSettings
@@ -60,7 +60,9 @@ class Link:
 
     def _connected_to(self, before: dict[str, str]) -> dict[str, str]:
         for topic in before:
-            self._producer.partitions_for(topic)
+            found, wanted = len(self._producer.partitions_for(topic)), partitions_of(topic, self._settings)
+            if found != wanted:
+                raise LogUnavailableError(f"topic {topic} has {found} partitions, the config says {wanted}")
         # After the connection: if the broker was replaced in between, that connection is broken already.
         epochs = read_epochs(self._settings, list(before))
         if epochs != before:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
+from producers import telemetry
 from producers.errors import LogRefusedError, LogUnavailableError
 from producers.log_client import connect, kafka_options, log_error, require_reachable
 from producers.settings import LogSettings
@@ -21,6 +22,8 @@ __all__ = [
     "read_epochs",
     "require_reachable",
 ]
+
+_log = telemetry.logger(__name__)
 
 _UNKNOWN_TOPIC: Final = 3
 _TOPIC_EXISTS: Final = 36
@@ -46,27 +49,46 @@ def open_admin(settings: LogSettings) -> Iterator[Any]:
 def create_topics(settings: LogSettings) -> None:
     """Make every topic that is not there: `checks` with `settings.partitions`, the others with one.
 
-    Safe to call by several processes at once. The retention of existing topics is not changed.
+    Safe to call by several processes at once. Existing topics are not changed, but for those that an embedded
+    broker made by itself.
 
     Raises:
         LogUnavailableError: The broker does not answer.
         LogRefusedError: It does not let us, or a topic exists with another number of partitions.
     """
-    wanted = {topic: settings.partitions if topic == CHECKS else 1 for topic in ALL_TOPICS}
     with open_admin(settings) as admin:
-        answer = admin.create_topics(
-            {topic: _topic(count, settings) for topic, count in wanted.items()}, raise_errors=False
-        )
-        for topic in answer["topics"]:
-            if topic["error_code"] not in {0, _TOPIC_EXISTS}:
-                error = kafka_errors.for_code(topic["error_code"])(topic["error_message"] or topic["name"])
-                raise log_error(error, settings)
-        admin.wait_for_topics(list(wanted), timeout_ms=10_000)
-        for described in admin.describe_topics(list(wanted)):
-            _require_partitions(described, wanted[described["name"]])
+        wrong = _make_missing(admin, settings)
+        if wrong and settings.forgetful:
+            # An embedded broker makes a topic that a client asks for, before we can, with partitions as it
+            # likes. Nothing is lost with such a topic: all that is not stored is in the outboxes.
+            _log.warning("the embedded broker made topics by itself: making them anew", topics=sorted(wrong))
+            admin.delete_topics(sorted(wrong))
+            wrong = _make_missing(admin, settings)
+        for topic, found in wrong.items():
+            raise LogRefusedError(
+                f"topic {topic} has {found} partitions, the config says {partitions_of(topic, settings)}:"
+                " targets would change their partition; set log.partitions to what is there"
+            )
 
 
-def _topic(partitions: int, settings: LogSettings) -> dict[str, Any]:
+def partitions_of(topic: str, settings: LogSettings) -> int:
+    """Return how many partitions a topic must have."""
+    return settings.partitions if topic == CHECKS else 1
+
+
+def _make_missing(admin: Any, settings: LogSettings) -> dict[str, int]:
+    """Make what is not there, and return the number of partitions of each topic that has another one than it must."""
+    answer = admin.create_topics({topic: _topic(topic, settings) for topic in ALL_TOPICS}, raise_errors=False)
+    for topic in answer["topics"]:
+        if topic["error_code"] not in {0, _TOPIC_EXISTS}:
+            error = kafka_errors.for_code(topic["error_code"])(topic["error_message"] or topic["name"])
+            raise log_error(error, settings)
+    admin.wait_for_topics(list(ALL_TOPICS), timeout_ms=10_000)
+    found = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(list(ALL_TOPICS))}
+    return {topic: count for topic, count in found.items() if count != partitions_of(topic, settings)}
+
+
+def _topic(topic: str, settings: LogSettings) -> dict[str, Any]:
     configs = {
         "retention.ms": str(settings.retention_us // 1000),
         # "Far in the future" is judged against the log's clock, not that of the machine that is wrong.
@@ -76,19 +98,10 @@ def _topic(partitions: int, settings: LogSettings) -> dict[str, Any]:
     if settings.replication_factor >= 3:
         configs["min.insync.replicas"] = "2"
     return {
-        "num_partitions": partitions,
+        "num_partitions": partitions_of(topic, settings),
         "replication_factor": settings.replication_factor,
         "configs": configs,
     }
-
-
-def _require_partitions(described: dict[str, Any], wanted: int) -> None:
-    found = len(described["partitions"])
-    if found != wanted:
-        raise LogRefusedError(
-            f"topic {described['name']} has {found} partitions, the config says {wanted}: targets would"
-            " change their partition; set log.partitions to what is there"
-        )
 
 
 def read_epochs(settings: LogSettings, topics: Sequence[str]) -> dict[str, str]:

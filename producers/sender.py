@@ -105,7 +105,7 @@ class Sender:
             time.sleep(BUSY_S)
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=1.0)
         return self.all_acknowledged
 
     def _run(self) -> None:

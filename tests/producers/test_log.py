@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
+from forewarn.embedded.broker import TansuBroker
 from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError
 from producers.log import create_topics, open_admin, read_epochs
 from producers.log_client import connect, kafka_options
@@ -30,9 +31,26 @@ def test_topics_are_made_once_with_their_partitions(tmp_path: Path) -> None:
 def test_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
     """Targets would change their partition, and with it their order."""
     with running_broker(tmp_path) as broker:
-        log = replace(settings_of(broker, forgetful=True), partitions=PARTITIONS + 1)
+        log = replace(settings_of(broker, forgetful=False), partitions=PARTITIONS + 1)
         with pytest.raises(LogRefusedError, match=r"checks\.v1 has 3 partitions, the config says 4"):
             create_topics(log)
+
+
+def test_topics_that_an_embedded_broker_made_by_itself_are_made_anew(tmp_path: Path) -> None:
+    """A client that asks too early gets a topic of four partitions there; ours has what the config says."""
+    broker = TansuBroker(tmp_path)
+    broker.start()
+    try:
+        log = settings_of(broker, forgetful=True)
+        early = connect(KafkaProducer, log, allow_auto_create_topics=False)
+        assert len(early.partitions_for(CHECKS)) != PARTITIONS
+        early.close()
+        create_topics(log)
+        with open_admin(log) as admin:
+            (found,) = admin.describe_topics([CHECKS])
+        assert len(found["partitions"]) == PARTITIONS
+    finally:
+        broker.stop()
 
 
 def test_an_epoch_stays_while_the_log_lives_and_changes_with_it(tmp_path: Path) -> None:
