@@ -23,17 +23,21 @@ def run(arguments: Sequence[str]) -> int:
     if not debug:
         # What libraries complain of where no logs are configured is in our own line already.
         logging.getLogger().addHandler(logging.NullHandler())
-    command = typer.main.get_command(app)
     try:
+        # Not `command.main`: it would answer a closed pipe with our code for a negative result.
+        command = typer.main.get_command(app)
         given = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
-        result = command.main(args=given, prog_name="forewarn", standalone_mode=False)
+        with command.make_context("forewarn", given) as context:
+            command.invoke(context)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the outermost frame: everything becomes an exit code here
         return _ended_by(error, debug=debug)
-    return result if isinstance(result, int) else ExitCode.OK
+    return ExitCode.OK
 
 
 def _ended_by(error: BaseException, *, debug: bool) -> int:
+    if isinstance(error, typer.Exit):
+        return error.exit_code
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return ExitCode.INTERRUPTED
     if isinstance(error, SystemExit):

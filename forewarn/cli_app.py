@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=f"""\b
 Start here:
   forewarn demo                          see it warn before an outage
@@ -193,8 +193,9 @@ Examples:
   echo 'SELECT 1' | forewarn sql -
 
 \b
-Formats: table (default), or any of ClickHouse's: CSVWithNames, JSONEachRow, TSV,
-Vertical, Markdown, Parquet, ... (https://clickhouse.com/docs/interfaces/formats).
+Formats: table (default), or any of ClickHouse's, such as CSVWithNames, TSV,
+JSONEachRow, Vertical, Markdown, Parquet:
+https://clickhouse.com/docs/interfaces/formats
 If no `forewarn up` runs on DIR, its store is started for this one query."""
 )
 def sql(

@@ -22,9 +22,12 @@ Examples:
   forewarn replay checks.csv --config forewarn.yaml --out replayed
 
 \b
-Columns: target, location, probe, scheduled_at_us, outcome, reason, duration_us; optional: phase_dns_us,
-phase_connect_us, phase_tls_us, phase_wait_us, phase_transfer_us, address, http_status, metric_<name>.
-Written are deviations.parquet and incidents.parquet. Neither broker nor store is needed.""",
+Columns:  target, location, probe, scheduled_at_us, outcome, reason,
+          duration_us
+Optional: phase_dns_us, phase_connect_us, phase_tls_us, phase_wait_us,
+          phase_transfer_us, address, http_status, metric_<name>
+Written are deviations.parquet and incidents.parquet in DIR. Neither broker
+nor store is needed.""",
 )
 def replay(
     checks: Annotated[Path, typer.Argument(metavar="CHECKS", help="A .parquet or .csv file of checks.")],

@@ -13,7 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from forewarn.errors import ConfigError, Problem
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-MAX_NODES: Final = 2_000_000
+MAX_NODES: Final = 500_000
 """Aliases multiply: a few lines can stand for more nodes than memory holds."""
 MAX_DEPTH: Final = 32
 
@@ -94,8 +94,10 @@ def _compose(text: bytes, name: str) -> Node | None:
         said = " ".join(str(part) for part in (error.problem, error.context) if part)
         problem = Problem(line=mark.line + 1 if mark else 0, key="", text=f"not YAML: {said}{_hint(decoded, mark)}")
         raise ConfigError(name, [problem]) from error
-    except (YAMLError, RecursionError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else "nested too deeply"
+    except RecursionError:
+        raise ConfigError(name, [Problem(line=0, key="", text="not YAML: nested too deeply")]) from None
+    except (YAMLError, ValueError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(name, [Problem(line=0, key="", text=f"not YAML: {said}")]) from error
     return node
 

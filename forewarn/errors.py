@@ -26,7 +26,7 @@ EXIT_CODES: tuple[tuple[ExitCode, str], ...] = (
     (ExitCode.USAGE, "wrong usage, or a config that is refused"),
     (ExitCode.UNREACHABLE, "broker or store unreachable"),
     (ExitCode.REFUSED, "refused: credentials, locked, port taken, not writable"),
-    (ExitCode.BUG, "a bug of ours; the traceback lies in the file that is named, or use --debug"),
+    (ExitCode.BUG, "a bug of ours; its traceback is in the file that is named"),
     (ExitCode.RESTART, "restart wanted: the log is a new one"),
     (ExitCode.INTERRUPTED, "interrupted with Ctrl-C"),
 )
