@@ -45,7 +45,9 @@ def summary(result: ReplayResult, out: Path) -> str:
     if result.redelivered:
         lines.insert(1, f"repeated    {result.redelivered:,} checks were there twice and counted once")
     if result.late:
-        lines.insert(1, f"late        {result.late:,} checks came after their tick was closed and changed nothing")
+        lines.insert(
+            1, f"not judged  {result.late:,} checks: too late, or the first of a location that no config names"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -93,19 +93,19 @@ def trouble_cause(
     return f"{line}; no other location works, so nobody sees anything" if blind else line
 
 
-def silence_cause(location: str, *, targets: int, blind_targets: int, since_us: int) -> str:
+def silence_cause(location: str, *, targets: Sequence[str], unseen: int, since_us: int) -> str:
     """Return the cause of a location's silence.
 
     Args:
         location: Its name.
-        targets: How many targets it should report and does not.
-        blind_targets: Those of them that no other location reports either.
+        targets: Those that it should report and does not.
+        unseen: How many of them no other location reports either.
         since_us: The first tick that is missing.
     """
-    line = f"no checks from location {location} for {count(targets, 'target')} since {instant(since_us)}"
-    if blind_targets:
-        verb = "is" if blind_targets == 1 else "are"
-        line += f"; {count(blind_targets, 'target')} {verb} seen by nobody"
+    who = f"{count(len(targets), 'target')} ({names(targets)})"
+    line = f"no checks from location {location} for {who} since {instant(since_us)}"
+    if unseen:
+        line += f"; {count(unseen, 'target')} {'is' if unseen == 1 else 'are'} seen by nobody"
     return line
 
 

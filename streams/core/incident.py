@@ -90,13 +90,14 @@ def pages_early(reasons: Sequence[Reason], policy: IncidentPolicy) -> bool:
     """Say whether an early warning with these reasons wakes a person.
 
     It does when the time left is short and the severity high, or when two independent signals agree. Detectors
-    that look at one metric are one signal, and so are all that count failures.
+    that look at one metric are one signal, and so are all that count failures; a check that failed just now is none.
     """
     for reason in reasons:
         time_left_us = reason.time_left_us
         if reason.severity == "critical" and time_left_us is not None and time_left_us < policy.page_time_left_us:
             return True
-    return len({_signal(reason) for reason in reasons if reason.subject == SERVICE}) >= 2
+    detected = [one for one in reasons if one.subject == SERVICE and one.kind not in (PARTIAL_FAILURE, "failing")]
+    return len({_signal(reason) for reason in detected}) >= 2
 
 
 def counts_failures(reason: Reason) -> bool:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from producers.topics import partition_of
 from streams.contract import SERVICE, Incident, TickSummary, Verdict
 from streams.core.findings import depends_on_locations, forecast_findings, service_finding
 from streams.core.incident import Finding, Sign, SubjectState, step
@@ -81,6 +82,7 @@ class _State(msgspec.Struct, kw_only=True):
     lateness_us: int
     tracks: dict[str, Track]
     queue: list[Entry]
+    deferred: list[Entry]
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
     silences: dict[str, Incident]
@@ -114,12 +116,14 @@ class Incidents:
         for target, own in expectations.incidents.items():
             detect = expectations.detect.get(target)
             _refuse_unreachable(f"{target}: ", own, settle_ticks if detect is None else detect.settle_ticks)
+        self._partitions = partitions
         self._closed = dict.fromkeys(range(partitions), NEVER)
         self._leading_us = NEVER
         self._now_us = NEVER
         self._lateness_us = 0
         self._tracks: dict[str, Track] = {}
         self._queue: list[Entry] = []
+        self._deferred: list[Entry] = []
         self._locations = Locations(policy=policy)
 
     def apply(self, message: Verdict | TickSummary) -> list[Incident]:
@@ -128,6 +132,7 @@ class Incidents:
             closed_us = max(message.closed_through_us, self._closed.get(message.partition, NEVER))
             self._closed[message.partition] = closed_us
             self._leading_us = max(self._leading_us, closed_us)
+            self._resume()
             return self._release()
         return self._take(message) + self._release()
 
@@ -136,6 +141,7 @@ class Incidents:
         last_us = max((entry.tick_us for entry in self._queue if entry.order == VERDICT), default=NEVER)
         end_us = max(last_us, self._now_us, self._leading_us)
         self._closed = {partition: max(closed_us, end_us) for partition, closed_us in self._closed.items()}
+        self._resume()
         return self._release()
 
     def open(self) -> list[Incident]:
@@ -156,6 +162,7 @@ class Incidents:
             lateness_us=self._lateness_us,
             tracks=self._tracks,
             queue=self._queue,
+            deferred=self._deferred,
             targets=self._locations.landscape.targets,
             troubles=self._locations.troubles,
             silences=self._locations.silences,
@@ -182,7 +189,7 @@ class Incidents:
             raise ValueError(f"snapshot: it is of {len(closed)} partitions, here are {len(self._closed)}")
         self._closed = closed
         self._leading_us, self._now_us, self._lateness_us = state.leading_us, state.now_us, state.lateness_us
-        self._tracks, self._queue = state.tracks, state.queue
+        self._tracks, self._queue, self._deferred = state.tracks, state.queue, state.deferred
         self._locations = Locations(policy=self._policy, troubles=state.troubles, silences=state.silences)
         self._locations.landscape.rebuild(state.targets)
 
@@ -214,9 +221,30 @@ class Incidents:
             tick_us = self._queue[0].tick_us
             entries = []
             while self._queue and self._queue[0].tick_us == tick_us:
-                entries.append(heapq.heappop(self._queue))
+                entry = heapq.heappop(self._queue)
+                if entry.order == ECHO and not self._is_closed(entry):
+                    self._deferred.append(entry)
+                else:
+                    entries.append(entry)
             revisions += self._advance(tick_us, entries)
         return revisions
+
+    def _is_closed(self, entry: Entry) -> bool:
+        """Say whether a target's own partition can add no verdict at or before this any more.
+
+        Only then an echo says what the tick was, however long the others wait for that partition.
+        """
+        return self._closed[partition_of(entry.name, self._partitions)] >= entry.tick_us
+
+    def _resume(self) -> None:
+        """Put back the echoes that waited for their own partition."""
+        waiting = self._deferred
+        self._deferred = []
+        for entry in waiting:
+            if self._is_closed(entry):
+                heapq.heappush(self._queue, entry)
+            else:
+                self._deferred.append(entry)
 
     def _ready(self, entry: Entry, closed_us: int) -> bool:
         return entry.tick_us <= closed_us or entry.tick_us + entry.lateness_us <= self._leading_us
@@ -240,8 +268,18 @@ class Incidents:
         track = self._tracks[verdict.target]
         if not track.waiting or track.waiting[0] != verdict.tick_us:
             return []  # judged when it came
+        # Its own partition is past them, or this one would not be here.
+        revisions = self._catch_up(track, verdict.tick_us)
         track.waiting.pop(0)
-        return self._judge_at(track, verdict, verdict.tick_us)
+        return revisions + self._judge_at(track, verdict, verdict.tick_us)
+
+    def _catch_up(self, track: Track, before_us: int) -> list[Incident]:
+        revisions: list[Incident] = []
+        while track.echo is not None and track.echo_us is not None and track.echo_us < before_us:
+            verdict, echo_us = track.echo, track.echo_us
+            track.echo_us = track.echo = None
+            revisions += self._judge_at(track, verdict, echo_us)
+        return revisions
 
     def _echo(self, entry: Entry) -> list[Incident]:
         track = self._tracks[entry.name]

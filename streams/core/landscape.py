@@ -119,13 +119,11 @@ class Landscape:
         """Say whether anything is reported from there: silence says nothing of its network."""
         return self.reporting[location] > 0
 
-    def silence(self, location: str) -> tuple[int, int, int] | None:
-        """Return how many targets miss a location, how many of them nobody sees, and since when; None if none does."""
-        silent = [self.targets[target] for target in self.silent.get(location, ())]
-        if not silent:
-            return None
-        unseen = sum(seen.verdict == "unknown" for seen in silent)
-        return len(silent), unseen, min(seen.silent[location] for seen in silent)
+    def silence(self, location: str) -> tuple[list[str], int, int]:
+        """Return the targets that miss a silent location, how many of them nobody sees, and since when."""
+        silent = {target: self.targets[target] for target in sorted(self.silent[location])}
+        unseen = sum(seen.verdict == "unknown" for seen in silent.values())
+        return list(silent), unseen, min(seen.silent[location] for seen in silent.values())
 
     def _index(self, target: str, seen: Seen, sign: int) -> set[str]:
         for location in seen.reported:

@@ -32,7 +32,8 @@ class Locations:
         Returns:
             Revisions to be published, and when to judge again.
         """
-        judged = set(due)
+        due = sorted(set(due))
+        suspected = set(due)
         wakes: list[Wake] = []
         touched: set[str] = set()
         for verdict in verdicts:
@@ -42,12 +43,13 @@ class Locations:
                 if counts_from_us > at_us:
                     wakes.append(Wake(counts_from_us, location))
                 else:
-                    judged.add(location)
-        # A location without trouble is judged only when a sign begins to count: members that go open none.
-        anchored = {location for location in touched if self.landscape.anchor(location) is not None}
-        judged |= touched & (self.troubles.keys() | self.silences.keys() | self.landscape.silent.keys() | anchored)
-        revisions = self._judge(sorted(judged), at_us, wakes)
-        return revisions + self._tell(sorted(set(due)), at_us), wakes
+                    suspected.add(location)
+        # A location without trouble is judged only when a sign begins to count: signs that go open none.
+        suspected |= touched & self.troubles.keys()
+        suspected |= {location for location in touched if self.landscape.anchor(location) is not None}
+        revisions = self._judge_troubles(sorted(suspected), at_us, wakes)
+        revisions += self._judge_silences(touched, due, at_us, wakes)
+        return revisions + self._tell(due, at_us), wakes
 
     def held_from(self) -> Mapping[str, int]:
         """Return the locations in trouble, each with the time from which its word is not taken."""
@@ -57,22 +59,29 @@ class Locations:
         """Return the open incidents of locations."""
         return [trouble.incident for trouble in self.troubles.values()] + list(self.silences.values())
 
-    def _judge(self, locations: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
+    def _judge_troubles(self, locations: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
         revisions: list[Incident] = []
         for location in locations:
             before = self.troubles.get(location)
             trouble, told = judge_trouble(before, location, self.landscape, at_us, self.policy)
             revisions.extend(told)
             self._keep_trouble(location, before, trouble, at_us, wakes)
+        return revisions
+
+    def _judge_silences(self, touched: set[str], due: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
+        revisions: list[Incident] = []
+        concerned = (touched | set(due)) & (self.silences.keys() | self.landscape.silent.keys())
+        for location in sorted(concerned):
             known = self.silences.get(location)
-            silence, told = judge_silence(known, location, self.landscape, at_us)
+            recount = location in due and known is not None and known.opened_at_us + RECOUNT_US <= at_us
+            silence, told = judge_silence(known, location, self.landscape, at_us, recount=recount)
             revisions.extend(told)
             if silence is None:
                 self.silences.pop(location, None)
-            else:
-                self.silences[location] = silence
-                if known is None:
-                    wakes.append(Wake(at_us + RECOUNT_US, location))
+                continue
+            self.silences[location] = silence
+            if known is None:
+                wakes.append(Wake(at_us + RECOUNT_US, location))
         return revisions
 
     def _keep_trouble(

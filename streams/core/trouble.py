@@ -77,23 +77,24 @@ def tell(
 
 
 def judge_silence(
-    incident: Incident | None, location: str, landscape: Landscape, at_us: int
+    incident: Incident | None, location: str, landscape: Landscape, at_us: int, *, recount: bool
 ) -> tuple[Incident | None, Revisions]:
     """Open, recount or resolve the silence of one location, as of one event time."""
-    silence = landscape.silence(location)
-    if silence is None:
+    if location not in landscape.silent:
         if incident is None:
             return None, ()
         return None, (revise(incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
-    targets, unseen, since_us = silence
-    cause = silence_cause(location, targets=targets, blind_targets=unseen, since_us=since_us)
+    if incident is not None and not recount:
+        return incident, ()
+    targets, unseen, since_us = landscape.silence(location)
+    cause = silence_cause(location, targets=targets, unseen=unseen, since_us=since_us)
     if incident is None:
         incident = new_incident(
             target=None, location=location, subject=SILENCE, opened_at_us=at_us, began_at_us=since_us
         )
         incident = msgspec.structs.replace(incident, kind="silence", cause=cause, locations=[location])
         return incident, (incident,)
-    if at_us < incident.opened_at_us + RECOUNT_US or incident.revision > 0 or cause == incident.cause:
+    if cause == incident.cause:
         return incident, ()
     incident = revise(incident, "updated", updated_at_us=at_us, cause=cause)
     return incident, (incident,)

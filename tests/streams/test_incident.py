@@ -183,6 +183,7 @@ def test_the_same_finding_again_publishes_nothing() -> None:
         ([reason("latency_level", metric="latency"), reason("latency_spread", metric="latency")], False),
         ([reason("failure_ratio", metric="failure_ratio"), reason("partial_failure", failure="timeout")], False),
         ([reason("latency_level", metric="latency"), reason("failure_ratio", metric="failure_ratio")], True),
+        ([reason("latency_level", metric="latency"), reason("partial_failure", failure="timeout")], False),
         ([reason("forecast", subject="disk", severity="critical", time_left_us=10)], True),
         ([reason("forecast", subject="disk", severity="critical", time_left_us=3_600_000_000)], False),
         ([reason("forecast", subject="disk", severity="warning", time_left_us=10)], False),

@@ -160,8 +160,8 @@ def test_the_cause_of_a_location() -> None:
         f"location ams is in trouble: its anchor check fails, since {SINCE}; "
         "no other location works, so nobody sees anything"
     )
-    assert silence_cause("ams", targets=1, blind_targets=0, since_us=SINCE_US) == (
-        f"no checks from location ams for 1 target since {SINCE}"
+    assert silence_cause("ams", targets=["shop/web"], unseen=0, since_us=SINCE_US) == (
+        f"no checks from location ams for 1 target (shop/web) since {SINCE}"
     )
 
 
