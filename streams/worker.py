@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
 
 import faust
@@ -55,7 +55,7 @@ def run_worker(
         WorkerFailedError: A bug; nothing of the message at hand was acknowledged.
     """
     worker.data_dir.mkdir(parents=True, exist_ok=True)
-    epochs = _epochs_at_start(log, worker.start_timeout_s)
+    epochs = _epochs_at_start(log, _topics(group, log), worker.start_timeout_s)
     with open_outgoing(group.name, log, worker, epochs=epochs, marks=marks) as outgoing:
         asyncio.run(_run(group, log, worker, outgoing, epochs))
 
@@ -66,13 +66,18 @@ async def _run(
     await Worker(group, log, worker, outgoing=outgoing, epochs=epochs).run()
 
 
-def _epochs_at_start(log: LogSettings, timeout_s: float) -> dict[str, str]:
+def _topics(group: Group[Any], log: LogSettings) -> tuple[str, ...]:
+    """Return the topics whose epochs count: with Kafka a role may look only at what it reads or writes."""
+    return ALL_TOPICS if log.forgetful else group.topics
+
+
+def _epochs_at_start(log: LogSettings, topics: Sequence[str], timeout_s: float) -> dict[str, str]:
     """Return the epochs; waits for a broker that is not there yet. The same call shows wrong credentials."""
     deadline = time.monotonic() + timeout_s
     said = False
     while True:
         try:
-            return read_epochs(log, ALL_TOPICS)
+            return read_epochs(log, topics)
         except LogUnavailableError as error:
             if time.monotonic() >= deadline:
                 raise
@@ -154,7 +159,7 @@ class Worker:
         Raises:
             EpochChangedError: They are not those of the start.
         """
-        now = read_epochs(self._log, ALL_TOPICS)
+        now = read_epochs(self._log, _topics(self._group, self._log))
         for topic, epoch in self._epochs.items():
             if now[topic] != epoch:
                 raise EpochChangedError(f"topic {topic} is another one than at the start: starting again")
