@@ -13,6 +13,12 @@ from streams.settings import WorkerSettings
 
 BUFFER_MESSAGES: Final = 64  # packed messages are about 130 KB each: Faust's 4096 would be 540 MB
 POLL_MESSAGES: Final = 32
+MAX_POLL_INTERVAL_S: Final = 30 * 86_400.0
+"""How long reading may pause, for a store that is away: heartbeats show that we live.
+
+After Faust's 1000 s the client leaves the group by itself and does not come back: frozen, in silence.
+"""
+
 SEND_TIMEOUT_S: Final = 120.0  # how long the broker may be away before a sent message counts as lost
 BATCH_BYTES: Final = 256 * 1024
 
@@ -59,6 +65,7 @@ def create_app(group: str, log: LogSettings, worker: WorkerSettings) -> faust.Ap
         "broker_heartbeat_interval": worker.session_timeout_s / 8,
         "broker_request_timeout": max(40.0, worker.session_timeout_s * 2),
         "broker_max_poll_records": POLL_MESSAGES,
+        "broker_max_poll_interval": MAX_POLL_INTERVAL_S,
         "consumer_auto_offset_reset": "earliest",
         "datadir": str(worker.data_dir / "faust"),
         "autodiscover": False,
