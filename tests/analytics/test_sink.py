@@ -13,11 +13,14 @@ from analytics.sink import Sink
 from forewarn.embedded.broker import free_port
 from producers import codec as checks_codec
 from producers.contract import ProducerHealth, ProducerStopped
+from producers.settings import LogSettings
 from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, VERDICTS
 from streams import codec
 from streams.codec import Event
 from streams.contract import DeadLetter, Incident
+from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
+from streams.settings import WorkerSettings
 from tests.analytics.messages import NOW_US, batch, events, read, verdict
 from tests.store_process import StoreProcess
 
@@ -248,3 +251,10 @@ def test_out_messages_are_for_the_dead_letters_topic_only(database: StoreSetting
     for topic in ALL_TOPICS:
         outs += sink.handle(message(topic, b"", 0))
     assert {out.topic for out in outs} == {DEAD_LETTERS}
+
+
+async def test_reading_may_pause_for_longer_than_the_log_keeps_messages(tmp_path: Path) -> None:
+    """Faust's client leaves its group after 1000 s without a read and never comes back, in silence."""
+    log = LogSettings(bootstrap=("127.0.0.1:9",))
+    app = create_app("sink", log, WorkerSettings(data_dir=tmp_path))
+    assert app.conf.broker_max_poll_interval * 1_000_000 > log.retention_us
