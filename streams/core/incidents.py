@@ -3,9 +3,9 @@
 Verdicts come from the owners of all partitions of `checks`, so their order holds only within one partition. What a
 target's slowness or forecast says depends on that target alone and is published at once. What failed checks say
 depends on all targets at that time: it waits until every partition is closed through its tick (or, so that a dead
-partition stops nothing, until the leading partition is past the tick by the lateness), and is then judged in the order
-of event time. Therefore the result does not depend on how the partitions' messages interleave, as long as none lags
-by more than the lateness.
+partition stops nothing, until the leading one has judged checks that are later by the lateness), and is then judged in
+the order of event time. Therefore the result does not depend on how the partitions' messages interleave, as long as
+none lags by more than the lateness; and even then a target's own ticks are never made up.
 
 An early warning that was published at once is not retracted when a location turns out to be in trouble: it said
 something about the target that was so, and it resolves by itself. One that rests on failed checks waits for the
@@ -131,7 +131,10 @@ class Incidents:
         if isinstance(message, TickSummary):
             closed_us = max(message.closed_through_us, self._closed.get(message.partition, NEVER))
             self._closed[message.partition] = closed_us
-            self._leading_us = max(self._leading_us, closed_us)
+            if message.locations:
+                # A partition without checks is ahead of time by the clock alone: it is no measure of who lags.
+                judged_us = min(message.slot_us + message.width_us - 1, message.closed_through_us)
+                self._leading_us = max(self._leading_us, judged_us)
             self._resume()
             return self._release()
         return self._take(message) + self._release()

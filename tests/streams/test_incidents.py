@@ -1,5 +1,6 @@
 """All incidents together: what waits for the other targets, locations in trouble, silence, interleavings."""
 
+import msgspec
 import pytest
 
 from streams.contract import Incident, TickSummary, Verdict
@@ -62,6 +63,18 @@ def test_a_partition_that_lags_stops_nothing_for_longer_than_the_lateness() -> N
     assert [one.kind for one in published] == ["outage"]
     assert message.closed_through_us >= published[0].updated_at_us + installation.lateness_us
     assert message.slot_us <= published[0].updated_at_us + installation.lateness_us
+
+
+def test_partitions_without_checks_do_not_lead() -> None:
+    """They are closed ahead of time by the clock alone; who waits for checks must not be overtaken by them."""
+    installation = Installation(rows=lone("SSFFFFFF"))
+    incidents = incidents_of(installation)
+    for verdict in installation.verdicts("shop/web"):
+        assert incidents.apply(verdict) == []
+    empty = msgspec.structs.replace(summary(0, START_US + 100 * INTERVAL_US), locations=[])
+    assert incidents.apply(empty) == []
+    (outage,) = incidents.apply(summary(1, START_US + 9 * INTERVAL_US))
+    assert outage.kind == "outage"
 
 
 def test_a_slow_target_is_told_at_once() -> None:
