@@ -1,12 +1,15 @@
 """Everything that we call and that is private in Faust. A test fails on any other Faust version, and so does import."""
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
 import aiokafka
+import aiokafka.client
 import faust
+from aiokafka.protocol.metadata import MetadataRequest
 from faust.types import TP
 from mode.threads import WorkerThread
 
@@ -16,6 +19,11 @@ if faust.__version__ != FAUST_VERSION:
     raise ImportError(
         f"faust-streaming {faust.__version__} is installed, but its private calls are known for {FAUST_VERSION} only"
     )
+
+
+# aiokafka asks for a topic's metadata in a way that makes a broker create it, with partitions as the broker likes: an
+# embedded one that has just been started anew would have wrong topics before anybody can make the right ones.
+aiokafka.client.MetadataRequest = functools.partial(MetadataRequest, allow_auto_topic_creation=False)
 
 
 async def commit(app: faust.App, offsets: Mapping[TP, int]) -> bool:

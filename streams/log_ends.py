@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from producers.errors import LogUnavailableError
 from producers.settings import LogSettings
+from streams import faust_internals  # noqa: F401 - keeps aiokafka from creating topics
 from streams.faust_app import tls_context
 from streams.group import Place
 

@@ -230,8 +230,10 @@ class Worker:
             await asyncio.sleep(EPOCH_CHECK_S)
             try:
                 await in_thread(self._same_epochs)
-            except LogUnavailableError as error:
-                log_line.warning("the broker is away; what was read is kept in memory", error=str(error))
+            except EpochChangedError:
+                raise
+            except ForewarnError as error:
+                log_line.warning("the broker does not say which log it has", error=str(error))
 
     async def _export_lag(self) -> None:
         while True:

@@ -6,10 +6,10 @@ from producers import topics
 from streams import codec
 from streams.contract import TickSummary, Verdict
 from streams.core.incidents import Incidents
-from streams.policy import Expectations, IncidentPolicy
+from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 from tests.streams.conftest import StartWorker
 from tests.streams.stream_of_checks import PARTITIONS, POLICY, SECOND_US, judged, messages
-from tests.streams.worker_process import DetectPolicy, TestLog, wait_until
+from tests.streams.worker_process import TestLog, wait_until
 
 TICKS = 240
 
@@ -42,7 +42,7 @@ def test_a_worker_that_is_killed_in_the_middle_publishes_what_the_pure_core_says
     worker.kill()
     log.write(topics.VERDICTS, written[half + 5 :])
     core = Incidents(IncidentPolicy(), Expectations(), partitions=PARTITIONS)
-    expected = {}
+    expected: dict[str, bytes] = {}
     for value in written:
         event = codec.decode(topics.VERDICTS, value)
         assert isinstance(event, Verdict | TickSummary)

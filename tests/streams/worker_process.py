@@ -15,15 +15,18 @@ from typing import Any, Self
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from producers import telemetry
+from producers import telemetry, topics
 from producers.errors import ForewarnError
 from producers.log import create_topics
 from producers.settings import LogSettings
 from streams import alerts, codec, detect, incidents
 from streams.codec import Event
+from streams.group import LogMessage, OutMessage
 from streams.local_state import LocalStateStore
 from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy
 from streams.settings import WorkerSettings
+from streams.state_group import StateGroup
+from streams.worker import run_worker
 
 REPOSITORY = Path(__file__).parents[2]
 SECOND_US = 1_000_000
@@ -127,7 +130,7 @@ class TestLog:
     def __init__(self, bootstrap: str, *, partitions: int = 2) -> None:
         self.bootstrap = bootstrap
         create_topics(log_settings(bootstrap, partitions=partitions))
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", allow_auto_create_topics=False)
         self._readers: dict[TopicPartition, tuple[KafkaConsumer, list[Any]]] = {}
 
     def write(self, topic: str, values: Iterable[bytes], *, partition: int = 0) -> None:
@@ -144,7 +147,12 @@ class TestLog:
         """Return a whole partition as it is now."""
         place = TopicPartition(topic, partition)
         if place not in self._readers:
-            consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None)
+            consumer = KafkaConsumer(
+                bootstrap_servers=self.bootstrap,
+                auto_offset_reset="earliest",
+                group_id=None,
+                allow_auto_create_topics=False,
+            )
             consumer.assign([place])
             consumer.seek_to_beginning()
             self._readers[place] = (consumer, [])
@@ -168,6 +176,26 @@ class TestLog:
             consumer.close()
 
 
+class Broken:
+    """A part that publishes what it reads and has a bug."""
+
+    def __init__(self, *_: object) -> None:
+        self.seen: list[str] = []
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Raise what a bug raises."""
+        if message.value == b"bug":
+            raise ZeroDivisionError(f"a bug at {message}")
+        return [OutMessage(topic=topics.DEVIATIONS, value=message.value)]
+
+    def snapshot(self) -> bytes:
+        """Return no state."""
+        return b"-"
+
+    def restore(self, payload: bytes) -> None:
+        """Take no state."""
+
+
 def run(options: WorkerOptions) -> None:
     """Run one worker in this process."""
     log = log_settings(options.bootstrap, partitions=options.partitions, forgetful=options.forgetful)
@@ -185,6 +213,10 @@ def run(options: WorkerOptions) -> None:
     elif options.group == "incidents":
         steps = IncidentPolicy(**options.incidents)
         incidents.run(log, worker, policy=steps, expectations=Expectations(), store=store, marks=None)
+    elif options.group == "broken":
+        local = LocalStateStore(worker.data_dir / "snapshots")
+        group = StateGroup("broken", (topics.CHECKS,), code="1", make=Broken, store=store, local=local)
+        run_worker(group, log, worker)
     else:
         channels = tuple(Channel(**one) for one in options.channels)
         sending = AlertPolicy(channels=channels, **options.alerts)
