@@ -16,7 +16,7 @@ from forewarn.output import console, table
 from forewarn.places import open_store
 
 TABLE: Final = "table"
-MOST_ROWS: Final = 10_000
+MOST_ROWS: Final = 1_000
 """More rows than this are no table for people; the rest is left out, and that is said."""
 _TABLE_FORMAT: Final = "JSONCompactEachRowWithNamesAndTypes"
 _FORMAT_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
