@@ -12,7 +12,7 @@ import numpy as np
 
 from streams.core.table import Floats
 
-HUBER: Final = 2.0
+HUBER: Final = 1.5
 """An innovation counts at most so many spreads: a ramp pulls the centre no faster than HUBER * rate a check."""
 
 # The mean of min(|Z|, HUBER) of a normal Z: divided by it, the recursion rests at the standard deviation.
@@ -44,7 +44,7 @@ def warm(samples: Floats) -> tuple[Floats, Floats]:
     """
     centre = np.median(samples, axis=1)
     mad = np.median(np.abs(samples - centre[:, None]), axis=1)
-    widened = MAD_TO_SIGMA * mad * (1.0 + 1.5 / math.sqrt(samples.shape[1]))
+    widened = MAD_TO_SIGMA * mad * (1.0 + 0.5 / math.sqrt(samples.shape[1]))
     return centre, np.maximum(widened, floor(centre))
 
 

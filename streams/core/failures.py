@@ -3,9 +3,9 @@
 Over the last `failure_window_ticks` ticks of a group: the exact probability that failures begin at so many ticks or
 more, if each check failed independently with the ratio that is normal for this group. Beginnings are counted, not
 checks: when a target restarts, all locations fail together and for some ticks in a row, and that is one event.
-Flagged under `failure_p`, back above BACK_P. Where several locations report, one location's failures alone are no sign: that
-is `partial_failure`, and may be the location's own trouble. A run of failing ticks as long as `warn_ticks` is an
-outage and is told by the verdict itself: it wipes the window, so that nothing lingers after it.
+Flagged under `failure_p`, back above BACK_P. Where several locations report, one location's failures alone are no
+sign: that is `partial_failure`, and may be the location's own trouble. A run of failing ticks as long as `warn_ticks`
+is an outage and is told by the verdict itself: it wipes the window, so that nothing lingers after it.
 
 Source:
     The exact binomial test (Clopper & Pearson 1934), one-sided.

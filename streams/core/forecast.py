@@ -27,7 +27,10 @@ FREE_RATIO: Final = 1
 POINTS: Final = 32
 LOWS: Final = 8
 LEAST_POINTS: Final = 8
-TRUST: Final = 24
+TRUST: Final = 12
+VAGUE: Final = 10
+"""Bounds that differ by more than this factor say nothing."""
+
 CONFIDENCE: Final = 2.576
 """Normal quantile of the slope's interval: 99 %."""
 
@@ -232,25 +235,34 @@ def time_left(at_us: Ints, value: Floats) -> TimeLeft:
         value: What is left, shape (n,).
 
     Returns:
-        No lower bound if there are too few points, the value does not fall for sure, or its end is further away
-        than TRUST times the time observed.
+        No lower bound if there are too few points, the value does not fall for sure (over all points, and over
+        the later half of them: what has stopped falling does not reach 0), if its end is further away than TRUST
+        times the time observed, or if the bounds lie further apart than VAGUE.
+    """
+    n = at_us.size
+    if n < LEAST_POINTS:
+        return TimeLeft(None, None, 0.0)
+    steepest, middle, gentlest = _slopes(at_us, value)
+    if gentlest >= 0.0 or (n >= 2 * LEAST_POINTS and _slopes(at_us[n // 2 :], value[n // 2 :])[2] >= 0.0):
+        return TimeLeft(None, None, 0.0)
+    now = max(float(value[-1]), 0.0)
+    lower_us, upper_us = int(now / -steepest), int(min(now / -gentlest, 1e18))
+    if lower_us > TRUST * int(at_us[-1] - at_us[0]) or upper_us > VAGUE * max(lower_us, 1):
+        return TimeLeft(None, None, 0.0)
+    spread = (gentlest - steepest) / (2.0 * CONFIDENCE)
+    return TimeLeft(lower_us, upper_us, min(-middle / max(spread, 1e-30), 1e6))
+
+
+def _slopes(at_us: Ints, value: Floats) -> tuple[float, float, float]:
+    """Return lower bound, median and upper bound of the slope.
 
     Source:
         Sen (1968), with the variance of Kendall's S without ties.
     """
     n = at_us.size
-    if n < LEAST_POINTS:
-        return TimeLeft(None, None, 0.0)
     early, late = np.triu_indices(n, k=1)
     slopes = np.sort((value[late] - value[early]) / np.maximum(at_us[late] - at_us[early], 1))
     reach = CONFIDENCE * math.sqrt(n * (n - 1) * (2 * n + 5) / 18.0)
-    steepest = float(slopes[max(int((slopes.size - reach) / 2), 0)])
-    gentlest = float(slopes[min(math.ceil((slopes.size + reach) / 2), slopes.size - 1)])
-    if gentlest >= 0.0:
-        return TimeLeft(None, None, 0.0)
-    now = max(float(value[-1]), 0.0)
-    lower_us, upper_us = int(now / -steepest), int(min(now / -gentlest, 1e18))
-    if lower_us > TRUST * int(at_us[-1] - at_us[0]):
-        return TimeLeft(None, None, 0.0)
-    spread = (gentlest - steepest) / (2.0 * CONFIDENCE)
-    return TimeLeft(lower_us, upper_us, min(-float(np.median(slopes)) / max(spread, 1e-30), 1e6))
+    lower = slopes[max(int((slopes.size - reach) / 2), 0)]
+    upper = slopes[min(math.ceil((slopes.size + reach) / 2), slopes.size - 1)]
+    return float(lower), float(np.median(slopes)), float(upper)

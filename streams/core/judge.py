@@ -106,39 +106,47 @@ class Judge:
             if target in targets:
                 self._state.groups.settle[group] = max(int(self._state.groups.settle[group]), 1)
 
-    def through_us(self) -> Ints:
-        """Return the tick up to which each group is judged; FOREVER for those that are silent. Shape (n_groups,)."""
+    def through_us(self, *, silent_too: bool = False) -> Ints:
+        """Return the tick up to which each group is judged. Shape (n_groups,).
+
+        Args:
+            silent_too: False gives FOREVER for groups that are silent: nobody waits for them.
+        """
         state = self._state
         ticks = state.ticks.groups
         n = ticks.rows
-        through_us = state.watermark_us - ticks.lateness_us[:n]
+        through_us: Ints = state.watermark_us - ticks.lateness_us[:n]
         # Nothing is due before the next interval, if the config says what it is.
         expected_us = np.where(ticks.named[:n], ticks.last_us[:n] + ticks.interval_us[:n] - 1, NEVER)
         head_us = ticks.due_us[:n] - ticks.lateness_us[:n]
         through_us = np.minimum(np.maximum(through_us, expected_us), head_us - 1)
+        if silent_too:
+            return through_us
         idle = state.groups.silent[:n] & (ticks.due_us[:n] == FOREVER)
-        return np.where(idle, FOREVER, through_us)
+        through_us[idle] = FOREVER
+        return through_us
 
     def heard_of(self) -> Bools:
         """Say which groups have reported at all. Shape (n_groups,)."""
         ticks = self._state.ticks.groups
         return (ticks.last_us[: ticks.rows] > NEVER) | (ticks.due_us[: ticks.rows] < FOREVER)
 
-    def judged_through(self, target: str) -> int:
-        """Return the tick up to which all probes of a target are judged that have ever reported."""
+    def judged_through(self, target: str, silent_too: bool) -> int:  # noqa: FBT001 - a callback's place
+        """Return the tick up to which all probes of a target are judged that have ever reported, or silent ones too."""
         registry = self._state.registry
         groups = registry.groups_of(target)
         if groups.size == 1:
             return FOREVER
-        through_us = self.through_us()[groups]
-        seen = self.heard_of()[groups]
+        through_us = self.through_us(silent_too=silent_too)[groups]
+        seen = self.heard_of()[groups] | silent_too
         return int(through_us[seen].min(initial=FOREVER))
 
     def _began_us(self) -> Ints:
         """The last tick of each group, or what stands for it before its first one."""
         ticks, groups = self._state.ticks.groups, self._state.groups
         born_us = groups.born_us[: ticks.rows] - ticks.interval_us[: ticks.rows]
-        return np.where(ticks.last_us[: ticks.rows] > NEVER, ticks.last_us[: ticks.rows], born_us)
+        began_us: Ints = np.where(ticks.last_us[: ticks.rows] > NEVER, ticks.last_us[: ticks.rows], born_us)
+        return began_us
 
     def _gaps(self, turn: Round) -> None:
         """A gap before this tick was a silence too, whether or not a clock event has said so."""
@@ -303,6 +311,7 @@ class Judge:
         reasons: list[Reason],
     ) -> None:
         state = self._state
+        ticks = state.ticks.groups
         target, probe = state.registry.groups[group]
         state.verdicts.add(
             ProbeState(
@@ -311,8 +320,10 @@ class Judge:
                 tick_us=tick_us,
                 code=code,
                 since_us=since_us,
-                interval_us=int(state.ticks.groups.interval_us[group]),
-                lateness_us=int(state.ticks.groups.lateness_us[group]),
+                interval_us=int(ticks.interval_us[group]),
+                lateness_us=int(ticks.lateness_us[group]),
+                # Learned siblings may have learned different latenesses; the longest serves all.
+                patience_us=int((ticks.lateness_us if ticks.named[group] else ticks.longest_us)[group]),
                 reported=reported,
                 failed=failed,
                 address=state.addresses.text(int(state.groups.address[group])),

@@ -2,7 +2,8 @@
 
 A score is (log latency - centre) / spread, clipped, so that no single check decides anything; it is smoothed over
 about `warn_ticks` checks. A series is flagged when the smoothed score is above `warn_score`, and the smoothed level
-at least `min_latency_ratio` times the centre, for `warn_ticks` checks in a row; it is back when the score is under
+at least `min_latency_ratio` times the centre, for `warn_ticks` checks in a row, or for more of them where single wild
+checks are common enough to make such a row by chance (ROW_P); it is back when the score is under
 `clear_score` as long. While it is flagged nothing is learned, and while it is suspicious (above `clear_score`) only
 a quarter as much: a ramp is flagged, not learned. What stays flagged for `rebaseline_checks` without a failure and
 has come to rest is the new norm.
@@ -11,6 +12,7 @@ Source:
     EWMA control charts (Roberts 1959), on the robust scores of `baseline`.
 """
 
+import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,12 +23,17 @@ from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
 
-CLIP: Final = 8.0
-"""A check's score counts at most so much: two wild ones in a row are not a level."""
+CLIP: Final = 6.0
+"""A check's score counts at most so much: three wild ones in a row are not a level."""
+
+ROW_P: Final = 3e-6
+"""Probability of a row of wild checks by chance, if each is as likely as it was so far and the first comes for free."""
 
 SUSPICIOUS_RATE: Final = 0.25
 REST_RATE: Final = 1.0 / 120.0
 """How quickly the candidate of a new norm follows, once it has more checks than that."""
+
+LOG_ROW_P: Final = math.log(ROW_P)
 
 
 class LevelTable(Table):
@@ -37,6 +44,7 @@ class LevelTable(Table):
         centre, spread: Of log microseconds.
         score: Smoothed; level: smoothed log microseconds.
         rising_us: Since when the score is above clear_score; NEVER if it is not.
+        wild: How often single checks score above the warning, learned slowly.
         hot, cool: Checks in a row above the warning, under the clearing score.
         flagged, since_us: It has left its level, since that tick.
         away: Checks in a row off the level; rest, rest_spread: centre and spread of these.
@@ -50,6 +58,7 @@ class LevelTable(Table):
         "score": Column(np.float64, 0.0),
         "level": Column(np.float64, np.nan),
         "rising_us": Column(np.int64, NEVER),
+        "wild": Column(np.float64, 0.0),
         "hot": Column(np.int64, 0),
         "cool": Column(np.int64, 0),
         "flagged": Column(np.bool_, 0),
@@ -66,6 +75,7 @@ class LevelTable(Table):
     score: Floats
     level: Floats
     rising_us: Ints
+    wild: Floats
     hot: Ints
     cool: Ints
     flagged: Bools
@@ -185,14 +195,18 @@ class Levels:
         hot = np.where(is_hot, table.hot[lanes] + 1, 0)
         cool = np.where(score < clear_score, table.cool[lanes] + 1, 0)
         was = table.flagged[lanes]
-        left = ~was & (hot >= warn_ticks)
+        wild = table.wild[lanes]
+        patience = np.maximum(warn_ticks, np.ceil(LOG_ROW_P / np.log(np.clip(wild, 1e-6, 0.5))) - 1.0)
+        left = ~was & (hot >= patience)
         back = was & (cool >= warn_ticks)
         flagged = (was | left) & ~back
 
         half_life = get("baseline_half_life_checks", groups)
         learned = table.learned[lanes]
-        rate = np.maximum(1.0 - 0.5 ** (1.0 / half_life), 1.0 / (learned + 1.0))
-        rate = np.where(flagged, 0.0, np.where(suspicious, SUSPICIOUS_RATE * rate, rate))
+        slow = 1.0 - 0.5 ** (1.0 / half_life)
+        share = np.where(flagged, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
+        table.wild[lanes] = wild + slow * share * ((raw > warn_score) - wild)
+        rate = share * np.maximum(slow, 1.0 / (learned + 1.0))
         table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
         table.learned[lanes] = learned + ~flagged
         table.score[lanes], table.level[lanes] = score, level
@@ -233,9 +247,9 @@ class Levels:
         rest = rest + rate * error
         spread = spread + rate * (1.2533 * np.abs(error) - spread)
         table.rest[lane], table.rest_spread[lane] = rest, spread
+        # At rest, by the old spread (the new one would call a climb its noise): what climbs is no norm, ever.
+        still = np.abs(table.level[lane] - rest) < 2.0 * table.spread[lane]
         spread = np.maximum(spread, baseline.floor(rest))
-        # At rest: a level that still climbs is no norm, however long it lasts.
-        still = np.abs(table.level[lane] - rest) < 2.0 * spread
         longest = self._policies.get("rebaseline_checks", groups[places])
         done = np.flatnonzero((away >= longest) & still)
         lane = lane[done]

@@ -17,7 +17,7 @@ from streams.core.summaries import Summaries
 from streams.core.table import Rows
 from streams.core.ticks import Ticks
 from streams.core.verdict import TargetState, Verdicts
-from streams.core.watermark import NEVER, LocationTable
+from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
 CODE: Final = "detect-1"
@@ -171,30 +171,30 @@ class State:
         """Let the config that is in force now rule over what the snapshot was taken under."""
         registry, ticks = self.registry, self.ticks
         for group, expectation in enumerate(registry.named):
-            known = ticks.groups.named[group], ticks.groups.interval_us[group]
+            was_named, interval_us = bool(ticks.groups.named[group]), int(ticks.groups.interval_us[group])
             ticks.configure(group, self.policies.of(group), expectation)
-            if expectation is not None and known != (True, expectation.interval_us):
-                ticks.groups.due_us[group] = NEVER  # looked at again with the next watermark
-            self._recount(group)
+            if was_named != bool(ticks.groups.named[group]) or interval_us != ticks.groups.interval_us[group]:
+                ticks.groups.due_us[group] = min(int(ticks.groups.due_us[group]), self.watermark_us)  # look again
+            self._recount(group, was_named=was_named)
         missing = list(registry.missing())
         if missing:
             groups, lanes = len(registry.groups), len(registry.lanes)
             registry.add(missing)
             self.add(Added(range(groups, len(registry.groups)), range(lanes, len(registry.lanes))), self.clock_us)
 
-    def _recount(self, group: int) -> None:
-        """Count again which lanes a group waits for; what the config names anew counts at once."""
+    def _recount(self, group: int, *, was_named: bool) -> None:
+        """Count again which lanes a group waits for: what the config names anew at once, what it dropped no more."""
         registry, ticks = self.registry, self.ticks
         mine = registry.lanes_of(group)
-        ticks.lanes.expected[mine] = [registry.is_named(lane) for lane in mine.tolist()]
-        active_us = ticks.lanes.active_us
-        if registry.named[group] is not None:
-            for lane in mine.tolist():
-                named, away = registry.is_named(lane), active_us[lane] > NEVER
-                if named and away and ticks.lanes.left_us[lane] == NEVER:
-                    active_us[lane] = NEVER
-        else:
-            active_us[mine] = NEVER
+        active_us, left_us, expected = ticks.lanes.active_us, ticks.lanes.left_us, ticks.lanes.expected
+        named = registry.named[group] is not None
+        for lane in mine.tolist():
+            is_named, was_expected = registry.is_named(lane), bool(expected[lane])
+            if not named or (is_named and not was_expected):
+                active_us[lane] = NEVER
+            elif not is_named and (was_expected or not was_named):
+                active_us[lane], left_us[lane] = FOREVER, ticks.groups.closed_us[group]
+            expected[lane] = is_named
         ticks.groups.counted_on[group] = int((active_us[mine] == NEVER).sum())
         waiting = active_us[mine]
-        ticks.groups.activating[group] = bool(((waiting > NEVER) & (waiting < -NEVER)).any())
+        ticks.groups.activating[group] = bool(((waiting > NEVER) & (waiting < FOREVER)).any())

@@ -21,6 +21,7 @@ class ProbeState(msgspec.Struct, kw_only=True):
     Attributes:
         code: Of `quorum`.
         since_us: For failing the first failing check, for unknown the first tick without one, else the tick.
+        patience_us: How long its siblings are waited for.
         reported, failed: Locations.
     """
 
@@ -31,6 +32,7 @@ class ProbeState(msgspec.Struct, kw_only=True):
     since_us: int
     interval_us: int
     lateness_us: int
+    patience_us: int
     reported: list[str]
     failed: list[str]
     address: str | None
@@ -76,23 +78,25 @@ class Verdicts:
         waiting = (state.tick_us for name in self._waiting for state in self.targets[name].waiting)
         return min(waiting, default=FOREVER)
 
-    def publish(self, *, watermark_us: int, judged: Callable[[str], int]) -> tuple[list[Verdict], list[str]]:
+    def publish(self, *, watermark_us: int, judged: Callable[[str, bool], int]) -> tuple[list[Verdict], list[str]]:
         """Return the verdicts that can be published, by (tick, target), and targets whose next tick must be.
 
         Args:
             watermark_us: Up to where everything has arrived.
-            judged: The tick up to which all probes of a target are judged.
+            judged: Called with a target and whether silent probes count too: the tick up to which all its probes
+                are judged.
         """
         verdicts: list[Verdict] = []
         overtaken: list[str] = []
         for name in sorted(self._waiting):
             target = self.targets[name]
             target.waiting.sort(key=lambda state: (state.tick_us, state.probe))
-            judged_us = judged(name)
             while target.waiting:
+                # When all were silent, all may be coming back: then they are waited for.
+                judged_us = judged(name, all(state.code == UNKNOWN for state in target.probes.values()))
                 tick_us = target.waiting[0].tick_us
                 now = [state for state in target.waiting if state.tick_us == tick_us]
-                patience_us = min(state.lateness_us for state in now)
+                patience_us = min(state.patience_us for state in now)
                 if tick_us > judged_us and tick_us + patience_us > watermark_us:
                     break
                 del target.waiting[: len(now)]

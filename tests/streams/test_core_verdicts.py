@@ -1,5 +1,6 @@
 """Verdicts as timelines: one line a location, one letter a tick, the verdict below."""
 
+import numpy as np
 import pytest
 
 from streams.core.quorum import majority
@@ -69,7 +70,7 @@ def test_a_lost_check_does_not_change_the_majority_of_those_that_reported() -> N
 @pytest.mark.parametrize(("reported", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
 def test_a_quorum_is_a_strict_majority(reported: int, needed: int) -> None:
     """More than half; with two both, with one that one."""
-    assert majority(reported) == needed  # type: ignore[arg-type,comparison-overlap]
+    assert majority(np.array([reported])).tolist() == [needed]
 
 
 def test_failing_is_dated_back_to_the_first_failing_check() -> None:

@@ -1,0 +1,134 @@
+"""Time left: disks that fill, logs that rotate, certificates that expire or renew themselves."""
+
+import numpy as np
+import pytest
+
+from streams.core.forecast import time_left
+from streams.policy import DAY_US, DetectPolicy
+from tests.streams.timelines import SECOND, START, Published, Row, columns, detector, expectations
+
+MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
+EVERY = 300 * SECOND
+
+
+def play(metric: str, values: list[float], *, every_us: int = EVERY, noise: float = 0.0) -> Published:
+    """Play a metric's readings, one a tick."""
+    rng = np.random.default_rng(0)
+    core, found = detector(expectations("shop-1", interval_us=every_us), DetectPolicy(slot_us=DAY_US)), Published()
+    for tick, value in enumerate(values):
+        row = Row(
+            tick_us=START + tick * every_us,
+            location="shop-1",
+            kind="host",
+            metrics={metric: value + float(rng.normal(0.0, noise))},
+        )
+        found.add(core.apply(columns([row])))
+    return found
+
+
+def test_the_bounds_hold_the_truth_for_a_noisy_fall() -> None:
+    """A line with noise reaches 0 between the bounds."""
+    rng = np.random.default_rng(3)
+    at_us = np.arange(32, dtype=np.int64) * HOUR
+    value = 0.5 - 0.005 * np.arange(32) + rng.normal(0.0, 0.002, 32)
+    left = time_left(at_us, value)
+    assert left.lower_us is not None
+    assert left.upper_us is not None
+    assert left.lower_us < (0.5 / 0.005 - 31) * HOUR < left.upper_us
+    assert left.upper_us - left.lower_us < 12 * HOUR
+
+
+@pytest.mark.parametrize("values", [[0.5] * 32, list(np.linspace(0.2, 0.5, 32)), [0.5] * 3])
+def test_what_does_not_fall_for_sure_has_no_bound(values: list[float]) -> None:
+    """Constant, rising, too short."""
+    assert time_left(np.arange(len(values), dtype=np.int64) * HOUR, np.array(values)).lower_us is None
+
+
+def test_a_disk_that_fills_is_warned_of_days_before() -> None:
+    """1 % an hour from 90 %: full after 90 h; warned between 3.5 and 1 days before, not earlier."""
+    values = [max(0.9 - 0.01 * tick / 12, 0.0) for tick in range(89 * 12)]
+    found = play("disk_free_ratio:/", values, noise=0.0005)
+    first = found.deviations[0]
+    assert (first.metric, first.detector, first.active) == ("disk_free_ratio:/", "forecast", True)
+    left_us = START + 90 * HOUR - first.tick_us
+    assert DAY_US < left_us < 3.5 * DAY_US
+    assert first.time_left_us is not None
+    assert first.time_left_us == pytest.approx(left_us, rel=0.15)
+    reason = next(v for v in found.verdicts if v.reasons).reasons[0]
+    assert (reason.kind, reason.subject) == ("forecast", "disk_free_ratio:/")
+    assert "left" in reason.text
+
+
+def test_a_short_burst_of_writing_is_no_forecast() -> None:
+    """Ten minutes of writing 1 % are not extrapolated to three days."""
+    values = [0.6] * 200 + [0.6 - 0.0001 * tick for tick in range(100)] + [0.59] * 300
+    assert play("disk_free_ratio:/", values, every_us=6 * SECOND, noise=0.0002).deviations == []
+
+
+def test_log_rotation_is_no_forecast_once_it_was_seen() -> None:
+    """A daily sawtooth between 40 % and 20 %, 14 days: it never warns."""
+    values = [0.4 - 0.2 * (tick % 48) / 48 for tick in range(14 * 48)]
+    found = play("disk_free_ratio:/", values, every_us=HOUR // 2, noise=0.0005)
+    # The first day may look like a disk that fills; after the first rotation nothing does.
+    assert [d for d in found.deviations if d.active and d.tick_us > START + DAY_US] == []
+
+
+def test_a_rotation_that_does_not_come_is_warned_of() -> None:
+    """Five days of sawtooth, then it falls on below its usual low."""
+    values = [0.4 - 0.2 * (tick % 48) / 48 for tick in range(5 * 48)]
+    values += [0.4 - 0.2 * tick / 48 for tick in range(84)]
+    found = play("disk_free_ratio:/", values, every_us=HOUR // 2, noise=0.0005)
+    warned = [d.tick_us for d in found.deviations if d.active and d.tick_us > START + DAY_US]
+    assert warned
+    assert START + 6 * DAY_US < warned[0] < START + 6.4 * DAY_US
+
+
+def days_left(*lives: float, every_h: int = 6) -> list[float]:
+    """Return days left of certificates of so many days that are each renewed with 3 days left; the last is not."""
+    values: list[float] = []
+    for number, life in enumerate(lives):
+        floor = 3.0 if number < len(lives) - 1 else 0.0
+        values += list(np.arange(life, floor, -every_h / 24))
+    return values
+
+
+def test_a_certificate_is_warned_of_under_its_horizon() -> None:
+    """90 days, never renewed: one warning at 14 days, its time left exact."""
+    found = play("tls_days_left", list(np.arange(90.0, 0.0, -0.25)), every_us=6 * HOUR)
+    assert [deviation.active for deviation in found.deviations] == [True]
+    first = found.deviations[0]
+    assert first.value == pytest.approx(13.75)
+    assert first.time_left_us == first.time_left_upper_us == int(13.75 * DAY_US)
+
+
+def test_a_renewed_certificate_ends_its_warning() -> None:
+    """It jumps up: the deviation is over at that reading."""
+    found = play("tls_days_left", [*np.arange(16.0, 5.0, -0.25), *np.arange(90.0, 80.0, -0.25)], every_us=6 * HOUR)
+    assert [deviation.active for deviation in found.deviations] == [True, False]
+
+
+def test_short_certificates_that_renew_themselves_are_judged_by_their_own_cycle() -> None:
+    """Six days of life, renewed at three: quiet after the first renewal was seen."""
+    found = play("tls_days_left", days_left(6, 6, 6, 6, 6, 6)[:-12], every_us=6 * HOUR)
+    assert [deviation.active for deviation in found.deviations] == [True, False]
+    assert found.deviations[1].tick_us - START <= 3 * DAY_US + 6 * HOUR
+
+
+def test_a_short_certificate_that_is_not_renewed_is_warned_of() -> None:
+    """Four renewals at three days, then none: warned when it falls clearly below."""
+    found = play("tls_days_left", days_left(6, 6, 6, 6, 6), every_us=6 * HOUR)
+    last = found.deviations[-1]
+    assert last.active
+    assert 1.9 < last.value < 2.3
+
+
+def test_other_metrics_have_no_forecast() -> None:
+    """A falling CPU load is nobody's limit."""
+    assert play("cpu_load_1m", list(np.arange(90.0, 0.0, -0.25))).deviations == []
+
+
+def test_a_forecast_does_not_change_the_verdict_itself() -> None:
+    """The target is well today; the reason says what will be."""
+    found = play("tls_days_left", [9.0] * 10)
+    assert {verdict.verdict for verdict in found.verdicts} == {"healthy"}
+    assert found.verdicts[-1].reasons[0].subject == "tls_days_left"

@@ -1,0 +1,98 @@
+"""The watermark: no wrong clock moves it, no dead location stops it."""
+
+import pytest
+
+from streams.core.watermark import NEVER, LocationTable, advance
+from tests.streams.timelines import INTERVAL, SECOND, START, TARGET, Published, Row, columns, detector, expectations
+
+NOW, HOUR, PATIENCE = START, 3600 * SECOND, 60 * SECOND
+
+
+def mark(*newest_us: int, clock_us: int = NOW, before_us: int = NEVER) -> int:
+    """Return the watermark for locations with these newest ticks."""
+    locations = LocationTable()
+    locations.grow(len(newest_us))
+    locations.newest_us[: len(newest_us)] = newest_us
+    return advance(locations, before_us=before_us, clock_us=clock_us, patience_us=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("newest_us", "expected_us"),
+    [
+        ([NOW], NOW),
+        ([NOW + HOUR], NOW + PATIENCE),  # followed no further than that past the clock
+        ([NOW - HOUR], NOW - PATIENCE),  # dead, or behind: the clock alone
+        ([NOW, NOW - SECOND], NOW - SECOND),
+        ([NOW, NOW - HOUR], NOW),  # one is dead: the other decides
+        ([NOW, NOW + HOUR], NOW),  # one is ahead
+        ([NOW - HOUR, NOW + HOUR], NOW + PATIENCE),
+        ([NOW - SECOND, NOW, NOW + HOUR], NOW),
+        ([NOW - SECOND, NOW, NOW - HOUR], NOW - SECOND),
+        ([NOW - HOUR, NOW, NOW + HOUR], NOW),
+        ([NOW - HOUR, NOW - HOUR, NOW], NOW),
+        ([NOW - HOUR, NOW - HOUR, NOW - HOUR], NOW - PATIENCE),
+        ([], NOW - PATIENCE),
+    ],
+)
+def test_one_wrong_location_decides_nothing(newest_us: list[int], expected_us: int) -> None:
+    """One to three locations, one of them dead, an hour ahead or an hour behind."""
+    assert mark(*newest_us) == expected_us
+
+
+def test_without_a_clock_the_median_decides() -> None:
+    """Before the first clock event all locations have a vote."""
+    assert mark(NOW, NOW - HOUR, clock_us=NEVER) == NOW - HOUR
+    assert mark(NOW, NOW - HOUR, NOW + HOUR, clock_us=NEVER) == NOW
+
+
+def test_it_never_falls() -> None:
+    """Whatever comes."""
+    assert mark(NOW - SECOND, before_us=NOW) == NOW
+
+
+@pytest.mark.parametrize("skew_us", [HOUR, -HOUR])
+@pytest.mark.parametrize("others", [("fra",), ("fra", "nyc")])
+def test_a_location_with_a_wrong_clock_changes_nobody_elses_verdicts(skew_us: int, others: tuple[str, ...]) -> None:
+    """Ams is an hour off; the target fails at ticks 4 to 6 as the others see it, and that is told within the tick."""
+    core, found = detector(expectations("ams", *others)), Published()
+    told_at = None
+    for tick in range(30):
+        at_us = START + tick * INTERVAL
+        failing = int(14 <= tick < 17)
+        rows = [Row(tick_us=at_us + skew_us, location="ams")]
+        rows += [Row(tick_us=at_us, location=location, outcome=failing) for location in others]
+        found.add(core.apply(columns(rows)))
+        found.add(core.clock(at_us))
+        if told_at is None and any(verdict.verdict == "failing" for verdict in found.verdicts):
+            told_at = tick
+    assert told_at is not None
+    assert 14 <= told_at <= 17  # until ams counts as silent its absence is waited for, two intervals
+    for tick in range(30, 36):
+        found.add(core.clock(START + tick * INTERVAL))
+    here = [verdict for verdict in found.verdicts if START <= verdict.tick_us < START + HOUR // 2]
+    failing_ticks = sorted((v.tick_us - START) // INTERVAL for v in here if v.verdict == "failing")
+    assert failing_ticks == [14, 15, 16]
+    assert all(verdict.target == TARGET for verdict in found.verdicts)
+
+
+def test_a_dead_location_delays_ticks_only_until_it_counts_as_silent() -> None:
+    """Nyc dies at tick 10: later ticks close at once again, without it, and say so for information."""
+    core = detector(expectations("ams", "fra", "nyc"))
+    delays: list[int] = []
+    closed = Published()
+    for tick in range(40):
+        at_us = START + tick * INTERVAL
+        locations = ("ams", "fra", "nyc") if tick < 10 else ("ams", "fra")
+        # Every tick changes something, so that each is published.
+        rows = [Row(tick_us=at_us, location=location, outcome=tick % 2) for location in locations]
+        before = len(closed.verdicts)
+        closed.add(core.apply(columns(rows)))
+        delays += [(at_us - verdict.tick_us) // INTERVAL for verdict in closed.verdicts[before:]]
+        closed.add(core.clock(at_us))
+    assert max(delays) <= 2
+    assert delays[-15:] == [0] * 15
+    last = closed.verdicts[-1]
+    assert [(r.kind, r.locations, r.severity) for r in last.reasons if r.kind == "silence"] == [
+        ("silence", ["nyc"], "info")
+    ]
+    assert {verdict.verdict for verdict in closed.verdicts[-4:]} == {"healthy", "failing"}
