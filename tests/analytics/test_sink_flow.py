@@ -23,7 +23,7 @@ from tests.analytics.sink_process import SinkProcess
 from tests.store_process import StoreProcess
 
 PARTITIONS = 3
-WITHIN_S = 60.0
+WITHIN_S = 90.0
 
 
 class Flow:
