@@ -1,0 +1,1 @@
+"""Tests of `analytics/`, against the embedded store."""
