@@ -8,9 +8,8 @@ the time. Then it reads the times from the store and the log:
 
 - start_to_first_stored_s: from the start of the first process to a row that a query returns.
 - check_to_verdict_s: from the end of the check that closed a tick to the log's timestamp of its verdict.
-- check_to_row_s: from the end of a check to the moment at which its insert was sent and, because a sent insert is
-  answered before the next one, to the first moment at which a query could return it (`stored_at` plus the insert's
-  duration is not known to the row; what is reported is measured by polling the store).
+- check_to_row_s: from the end of a check to the first moment at which a query, repeated ten times a second, returns
+  its row.
 - pss_mb: proportional set size of all processes together, at the end.
 
 Ends with one line of JSON.
@@ -142,9 +141,10 @@ def verdict_delays(installation: Installation, store: Any) -> list[float]:
     )
     place = TopicPartition(VERDICTS, 0)
     consumer.assign([place])
+    end = consumer.end_offsets([place])[place]
     delays: list[float] = []
-    while records := consumer.poll(timeout_ms=1500):
-        for record in records[place]:
+    while consumer.position(place) < end:
+        for record in consumer.poll(timeout_ms=1000).get(place, []):
             event = decode(VERDICTS, record.value)
             if isinstance(event, Verdict) and (event.target, event.tick_us) in done_us:
                 delays.append(record.timestamp / 1e3 - done_us[event.target, event.tick_us] / 1e6)

@@ -84,7 +84,7 @@ class Installation:
 
     def _start_children(self) -> None:
         log_dir = self._data_dir / "logs"
-        commands = [(name, ("worker", name)) for name in WORKERS]
+        commands: list[tuple[str, tuple[str, ...]]] = [(name, ("worker", name)) for name in WORKERS]
         # The workers first: a check that waits in the log costs nothing, but the first warning should not wait.
         commands += [(f"producer {name}", ("producer", "--location", name)) for name in self._config.location_names()]
         for name, words in commands:

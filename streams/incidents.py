@@ -26,14 +26,19 @@ def run(
     worker: WorkerSettings,
     *,
     policy: IncidentPolicy,
+    settle_ticks: int,
     expectations: Expectations,
     store: StateStore,
     marks: OutboxMarks | None,
 ) -> None:
-    """Run one incidents worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
+    """Run one incidents worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`.
+
+    Args:
+        settle_ticks: Of the DetectPolicy: no threshold of `policy` may count further than detection publishes.
+    """
 
     def make(_partition: int, _places: Sequence[Assigned]) -> IncidentsPart:
-        return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions))
+        return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions, settle_ticks=settle_ticks))
 
     local = LocalStateStore(worker.data_dir / "snapshots")
     group = StateGroup(GROUP, (topics.VERDICTS,), code=CODE, make=make, store=store, local=local)

@@ -50,7 +50,14 @@ def _run_judging(name: Name, config: Config, log: LogSettings, store: StoreSetti
         policy = config.detect_policy
         streams.detect.run(log, settings, policy=policy, expectations=expectations, store=state, marks=marks)
     elif name == "incidents":
-        incidents = config.incident_policy
-        streams.incidents.run(log, settings, policy=incidents, expectations=expectations, store=state, marks=marks)
+        streams.incidents.run(
+            log,
+            settings,
+            policy=config.incident_policy,
+            settle_ticks=config.detect_policy.settle_ticks,
+            expectations=expectations,
+            store=state,
+            marks=marks,
+        )
     else:
         streams.alerts.run(log, settings, alerts=config.alert_policy(), store=state, marks=marks)
