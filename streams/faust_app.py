@@ -80,7 +80,7 @@ def create_app(group: str, log: LogSettings, worker: WorkerSettings) -> faust.Ap
         "web_enabled": False,
         "worker_redirect_stdouts": False,
     }
-    for name in ("faust", "mode"):
+    for name in ("faust", "mode", __name__):
         # Their dozens of lines about starting and stopping say nothing that ours do not.
         logging.getLogger(name).setLevel(logging.WARNING)
     return WorkerApp(group, **options)

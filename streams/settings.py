@@ -27,5 +27,5 @@ class WorkerSettings:
     snapshot_interval_us: int = 10 * SECOND_US
     session_timeout_s: float = 10.0
     start_timeout_s: float = 30.0
-    stop_timeout_s: float = 3.0
+    stop_timeout_s: float = 2.5
     outbox_max_bytes: int = 512 * 1024 * 1024

@@ -35,7 +35,7 @@ from streams.settings import WorkerSettings
 EPOCH_CHECK_S: Final = 5.0
 LAG_EXPORT_S: Final = 5.0
 KEPT_TOO_LONG_AGO_S: Final = 60.0
-FAUST_STOP_S: Final = 3.0
+FAUST_STOP_S: Final = 1.5
 START_RETRY_S: Final = 1.0
 
 log_line = telemetry.logger(__name__)
@@ -111,6 +111,7 @@ class Worker:
         )
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
+        self._silent_log: str | None = None  # why the broker does not answer
         self._tasks: list[asyncio.Task[None]] = []
         for topic in group.topics:
             self._add_agent(topic)
@@ -233,7 +234,13 @@ class Worker:
             except EpochChangedError:
                 raise
             except ForewarnError as error:
-                log_line.warning("the broker does not say which log it has", error=str(error))
+                if self._silent_log is None:
+                    log_line.warning("the broker does not say which log it has; waiting for it", error=str(error))
+                self._silent_log = str(error)
+            else:
+                if self._silent_log is not None:
+                    log_line.info("the broker answers again")
+                self._silent_log = None
 
     async def _export_lag(self) -> None:
         while True:
@@ -272,11 +279,13 @@ class Worker:
         return failed
 
     def health(self) -> Mapping[str, object]:
-        """Return what /healthz shows: `ok` is False while places are loading or state was not kept for a minute."""
+        """Return what /healthz shows: `ok` is False while the broker is away, places load, or no state is kept."""
         waited_s = time.monotonic() - self._intake.kept_at
         reason = None
         if self._failure is not None:
             reason = f"ending: {self._failure}"
+        elif self._silent_log is not None:
+            reason = self._silent_log
         elif not self._intake.ready:
             reason = "no places are assigned and loaded yet"
         elif waited_s > KEPT_TOO_LONG_AGO_S + self._settings.snapshot_interval_us / 1_000_000:

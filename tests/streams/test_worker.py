@@ -141,6 +141,20 @@ def test_a_short_outage_of_a_broker_that_remembers_is_survived(
     assert worker.terminate() == 0, worker.log()
 
 
+def test_an_orderly_end_without_a_broker_is_still_an_end(
+    broker: TansuBroker, log: TestLog, start_worker: StartWorker
+) -> None:
+    """What is not acknowledged is not waited for longer than the settings say; one line tells of the broker."""
+    log.write(topics.CHECKS, stream()[:300])
+    worker = start_worker("detect", detect=POLICY)
+    wait_until(lambda: reads(worker), what="it reads")
+    broker.kill()
+    wait_until(lambda: worker.said("waiting for it"), what="it says that the broker is away")
+    assert worker.terminate() == 0, worker.log()
+    assert not worker.said("Traceback"), worker.log()
+    assert worker.log().count("cannot reach the broker") == 1
+
+
 def test_a_broker_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     """After the time that the settings give it; a broker that comes within that time is waited for."""
     broker = TansuBroker(tmp_path / "none", port=free_port())
