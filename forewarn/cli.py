@@ -12,6 +12,7 @@ import typer
 
 from forewarn.cli_parts import app
 from forewarn.errors import ConfigError, ExitCode
+from forewarn.stderr import say
 from producers.errors import ForewarnError, TransientError
 
 __all__ = ["app", "exit_code_of", "run", "say"]
@@ -64,12 +65,6 @@ def exit_code_of(error: ForewarnError) -> int:
     if own is not None:
         return int(own)
     return ExitCode.UNREACHABLE if isinstance(error, TransientError) else ExitCode.REFUSED
-
-
-def say(text: str) -> None:
-    """Write one line to stderr."""
-    sys.stderr.write(f"forewarn: {text}\n")
-    sys.stderr.flush()
 
 
 def _say_error(error: ForewarnError) -> None:

@@ -10,10 +10,10 @@ from typing import IO, Any, Final
 
 from analytics.client import connect, store_errors
 from analytics.settings import StoreSettings
-from forewarn.cli import say
 from forewarn.errors import UsageError
 from forewarn.output import console, table
 from forewarn.places import open_store
+from forewarn.stderr import say
 
 TABLE: Final = "table"
 MOST_ROWS: Final = 1_000

@@ -13,6 +13,9 @@ import msgspec
 from streams.contract import VERSION, Reason, Verdict, derived_id
 from streams.core.quorum import FAILING, HEALTHY, NAMES, UNKNOWN
 from streams.core.watermark import FOREVER, NEVER
+from streams.policy import SECOND_US
+
+HOUR_US = 3600 * SECOND_US
 
 
 class ProbeState(msgspec.Struct, kw_only=True):
@@ -43,7 +46,7 @@ class TargetState(msgspec.Struct, kw_only=True):
     """What a target is, and what waits to be said of it.
 
     Attributes:
-        signature: What a change is told by: the verdict, failing locations, kinds and subjects of reasons.
+        signature: What a change is told by: the verdict, failing locations, and what reasons tell (`_told`).
     """
 
     code: int = UNKNOWN
@@ -72,6 +75,10 @@ class Verdicts:
         """Take over the targets of a snapshot."""
         self.targets = targets
         self._waiting = {name for name, target in targets.items() if target.waiting}
+
+    def waits(self) -> bool:
+        """Say whether anything waits to be published."""
+        return bool(self._waiting)
 
     def waiting_since_us(self) -> int:
         """Return the oldest tick that is not published yet; FOREVER if there is none."""
@@ -112,12 +119,21 @@ class Verdicts:
         return verdicts, overtaken
 
 
+def _told(reason: Reason) -> str:
+    """Return what makes a reason news: kind, subject, severity, and the time left by powers of two of an hour.
+
+    Without the last one a disk that fills slowly would be told of once, days before, and never page.
+    """
+    left = "" if reason.time_left_us is None else max(0, reason.time_left_us // HOUR_US).bit_length()
+    return f"{reason.kind}\x1f{reason.subject}\x1f{reason.severity}\x1f{left}"
+
+
 def _verdict(name: str, target: TargetState, now: list[ProbeState]) -> Verdict:
     probes = [target.probes[probe] for probe in sorted(target.probes)]
     code = max((state.code for state in probes), default=HEALTHY)
     failed = sorted({location for state in probes for location in state.failed})
     reasons = [reason for state in sorted(probes, key=lambda state: -state.code) for reason in state.reasons]
-    kinds = sorted({f"{reason.kind}\x1f{reason.subject}" for reason in reasons})
+    kinds = sorted({_told(reason) for reason in reasons})
     signature = [NAMES[code], *failed, "", *kinds]
     tick_us, previous = now[0].tick_us, NAMES[target.code]
     changed = signature != target.signature
