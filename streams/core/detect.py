@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 
 from producers.contract import CheckColumns
+from streams.contract import Verdict
 from streams.core import state as whole
 from streams.core.forecast import kind_of
 from streams.core.judge import Judge
 from streams.core.outputs import Outputs
-from streams.core.pending import READING, Runs, Structured, ordered, rows_of
+from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
 from streams.core.state import State
 from streams.core.table import Ints, Rows
 from streams.core.watermark import FOREVER, NEVER, advance, report
@@ -60,7 +61,9 @@ class Detector:
         admitted = state.ticks.admit(rows)
         self._read(columns, rows, admitted.rows)
         superfluous = self._close(np.unique(admitted.rows["group"]), admitted.rows)
-        return self._outputs(late=admitted.late, redelivered=admitted.redelivered + superfluous)
+        # What does not count and comes twice is said once: of n checks no more than n went nowhere.
+        redelivered = min(admitted.redelivered + superfluous, len(columns) - admitted.late)
+        return self._outputs(late=admitted.late, redelivered=redelivered)
 
     def clock(self, at_us: int) -> Outputs:
         """Say what time it is: ticks whose lateness is over are closed, silence is seen.
@@ -73,7 +76,6 @@ class Detector:
             state.clock_us = at_us
             state.summaries.begin(at_us)
             self._close(np.zeros(0, dtype=np.int64), state.rows[:0])
-            self._judge.silences(at_us)
         return self._outputs()
 
     def stopped(self, location: str, at_us: int) -> Outputs:
@@ -90,6 +92,12 @@ class Detector:
         centre = state.levels.table.centre[: len(state.registry.lanes)]
         known = np.flatnonzero(np.isfinite(centre))
         return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in known.tolist()}
+
+    def baselines(self) -> dict[tuple[str, str, str], float]:
+        """Return the latency that is normal by (target, probe, location), microseconds; warm ones only."""
+        state = self._state
+        centre = state.levels.table.centre[: state.levels.table.rows]
+        return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in np.flatnonzero(~np.isnan(centre))}
 
     def snapshot(self) -> bytes:
         """Return the whole state. A detector restored from it continues bit for bit."""
@@ -143,8 +151,8 @@ class Detector:
         groups = np.union1d(touched, due)
         if groups.size == 0:
             return 0
-        mine = np.isin(state.rows["group"], groups)
-        rows, twice = ordered(np.concatenate([state.rows[mine], arrived]))
+        mine = np.isin(state.rows["group"], groups) if state.rows.size else np.zeros(0, dtype=np.bool_)
+        rows, twice = ordered(joined(state.rows[mine], arrived))
         superfluous = int(twice.sum())
         runs = Runs.of(rows[~twice] if superfluous else rows)
         self._judge.begin(runs)
@@ -162,7 +170,7 @@ class Detector:
         """Put back what did not close, and note when it will."""
         state = self._state
         rest = runs.rest()
-        state.rows = np.concatenate([others, rest])
+        state.rows = joined(others, rest)
         if state.readings.size:
             state.readings = state.readings[np.isin(state.readings["uid"], state.rows["uid"])]
         table = state.ticks.groups
@@ -174,14 +182,17 @@ class Detector:
     def _outputs(self, *, late: int = 0, redelivered: int = 0) -> Outputs:
         """Collect what there is to publish: a tick's verdicts before the summary that says it is closed."""
         state = self._state
-        verdicts, overtaken = state.verdicts.publish(watermark_us=state.watermark_us, judged=self._judge.judged_through)
-        self._judge.force(overtaken)
-        deviations, uncounted = self._judge.take()
+        self._judge.silences(max(state.clock_us, state.watermark_us))
+        verdicts: list[Verdict] = []
+        if state.verdicts.waits():
+            verdicts, overtaken = state.verdicts.publish(watermark_us=state.watermark_us, judged=self._judge.judged())
+            self._judge.force(overtaken)
+        deviations = self._judge.take()
         summaries = state.summaries.tell(self._closed_through_us(), state.registry.locations)
         return Outputs(
             deviations=deviations,
             verdicts=[*verdicts, *summaries],
-            late=late + uncounted,
+            late=late,
             redelivered=redelivered,
         )
 

@@ -1,5 +1,7 @@
 """One round of closing: a tick of each of many groups goes through quorum and detectors, and changes are told."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from producers.contract import OUTCOME_SUCCESS
@@ -22,7 +24,6 @@ class Judge:
     def __init__(self, state: State) -> None:
         self._state = state
         self._deviations: list[Deviation] = []
-        self._uncounted = 0
         self._counted: list[tuple[Ints, Rows, Bools, Bools]] = []
         self._readings: tuple[Rows, Rows, Rows, Rows] | None = None
 
@@ -67,7 +68,6 @@ class Judge:
         self._failures(turn, failing)
         forecast = self._forecasts(turn, runs, places)
         self._states(turn, reported, failed, silence_changed, forecast)
-        self._uncounted += turn.uncounted
         location = state.registry.location_of[turn.lanes]
         self._counted.append(
             (turn.at_us[turn.present], location[turn.present], turn.reported[turn.present], turn.failed[turn.present])
@@ -81,15 +81,14 @@ class Judge:
             self._state.summaries.count(columns[0], columns[1], columns[2], columns[3])
             self._counted = []
 
-    def take(self) -> tuple[list[Deviation], int]:
-        """Return the deviations since the last call, by tick and name, and how many checks did not count."""
+    def take(self) -> list[Deviation]:
+        """Return the deviations since the last call, by tick and name."""
         found, self._deviations = self._deviations, []
         found.sort(key=lambda each: (each.tick_us, each.target, each.probe, each.location or "", each.metric, each.id))
-        uncounted, self._uncounted = self._uncounted, 0
-        return found, uncounted
+        return found
 
     def silences(self, at_us: int) -> None:
-        """See which groups are silent at a clock event: nothing that is on its way can change that any more."""
+        """See which groups are silent, as of this clock or watermark: nothing that is on its way can change that."""
         state = self._state
         ticks = state.ticks.groups
         horizon_us = at_us - ticks.lateness_us[: ticks.rows]
@@ -131,15 +130,22 @@ class Judge:
         ticks = self._state.ticks.groups
         return (ticks.last_us[: ticks.rows] > NEVER) | (ticks.due_us[: ticks.rows] < FOREVER)
 
-    def judged_through(self, target: str, silent_too: bool) -> int:  # noqa: FBT001 - a callback's place
-        """Return the tick up to which all probes of a target are judged that have ever reported, or silent ones too."""
+    def judged(self) -> Callable[[str, bool], int]:
+        """Return what tells up to which tick all probes of a target are judged: those that report, or silent ones too.
+
+        It holds until the next change of state.
+        """
         registry = self._state.registry
-        groups = registry.groups_of(target)
-        if groups.size == 1:
-            return FOREVER
-        through_us = self.through_us(silent_too=silent_too)[groups]
-        seen = self.heard_of()[groups] | silent_too
-        return int(through_us[seen].min(initial=FOREVER))
+        everybody_us = self.through_us(silent_too=True)
+        alive_us = np.where(self.heard_of(), self.through_us(), FOREVER)
+
+        def through(target: str, silent_too: bool) -> int:  # noqa: FBT001 - the callback's shape
+            groups = registry.groups_of(target)
+            if groups.size == 1:
+                return FOREVER
+            return int((everybody_us if silent_too else alive_us)[groups].min())
+
+        return through
 
     def _began_us(self) -> Ints:
         """The last tick of each group, or what stands for it before its first one."""

@@ -92,15 +92,21 @@ def ordered(rows: Structured) -> tuple[Structured, Bools]:
 
     The rest of the key only breaks ties, so that the order of arrival decides nothing.
     """
-    if rows.size > 1:
+    rows = rows[np.lexsort((rows["started_us"], rows["lane"], rows["tick_us"], rows["group"]))]
+    twice = _twice(rows)
+    if twice.any():
         keys = (
             rows["disturbed"], rows["reason"], rows["duration_us"], rows["outcome"], rows["started_us"],
             rows["lane"], rows["tick_us"], rows["group"],
         )  # fmt: skip
         rows = rows[np.lexsort(keys)]
+    return rows, twice  # the same places: each (lane, tick) has as many rows as before
+
+
+def _twice(rows: Structured) -> Bools:
     twice = np.zeros(rows.size, dtype=np.bool_)
     twice[1:] = (rows["lane"][1:] == rows["lane"][:-1]) & (rows["tick_us"][1:] == rows["tick_us"][:-1])
-    return rows, twice
+    return twice
 
 
 @dataclass(slots=True)
@@ -150,6 +156,13 @@ class Runs:
         run = np.arange(self.start.size)
         place = np.searchsorted(self.groups, self.group)
         return self.rows[np.repeat(run >= self.head[place], size)]
+
+
+def joined(one: Structured, other: Structured) -> Structured:
+    """Return both, one after the other. Joining structured arrays costs much, and mostly one is empty."""
+    if one.size == 0 or other.size == 0:
+        return other if one.size == 0 else one
+    return np.concatenate([one, other])
 
 
 def expand(start: Rows, stop: Rows) -> Rows:

@@ -124,7 +124,6 @@ class Round(NamedTuple):
         rows: The check of each lane; what stands where `present` is false means nothing.
         present: It has a check that counts.
         reported, failed: That check says something of the target; it says that it fails.
-        uncounted: Checks of locations that do not count yet.
     """
 
     groups: Rows
@@ -137,7 +136,6 @@ class Round(NamedTuple):
     present: Bools
     reported: Bools
     failed: Bools
-    uncounted: int
 
     def total(self, of: Bools) -> Ints:
         """Return by group how many of its lanes have it. Shape (m,)."""
@@ -145,7 +143,7 @@ class Round(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What became of arriving checks."""
+    """What became of arriving checks: late ones, and those of locations that do not count yet, change nothing."""
 
     rows: Structured
     late: int
@@ -192,11 +190,13 @@ class Ticks:
         """Keep the rows whose tick is open, and tell apart the others: late, or counted before."""
         self._return(rows)
         closed = rows["tick_us"] <= self.groups.closed_us[rows["group"]]
+        # Kept all the same: another arrival may still show that the lane counts by then.
+        uncounted = int((~closed & (self.lanes.active_us[rows["lane"]] > rows["tick_us"])).sum())
         if not closed.any():
-            return Admitted(rows, 0, 0)
+            return Admitted(rows, uncounted, 0)
         late = rows[closed]
         redelivered = int(self._counted(late).sum())
-        return Admitted(rows[~closed], int(late.size) - redelivered, redelivered)
+        return Admitted(rows[~closed], int(late.size) - redelivered + uncounted, redelivered)
 
     def closable(self, runs: Runs, active: Ints, watermark_us: int) -> Rows:
         """Return the places (in `runs.groups`) of the groups whose next tick can close now.
@@ -257,7 +257,6 @@ class Ticks:
             present=present,
             reported=present & (outcome != OUTCOME_MISSED),
             failed=present & (outcome == OUTCOME_FAILURE),
-            uncounted=int(there.sum() - present.sum()),
         )
 
     def close(self, turn: Round, stopped_us: Ints) -> Bools:

@@ -1,5 +1,6 @@
 """What is published is a function of the set of checks that arrive within their lateness, not of their order."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -198,6 +199,25 @@ def test_one_message_of_n_checks_is_n_messages_of_one(size: int) -> None:
         published.add(core.clock(START + 3600 * SECOND))
         found.append(essence(published))
     assert found[0][:2] == found[1][:2]
+
+
+def test_a_targets_own_policy_holds_for_it_alone() -> None:
+    """Two targets, one with an override: each is judged as in an installation that has only its policy."""
+    own = DetectPolicy(warm_up_checks=12, warn_ticks=2, settle_ticks=7, failure_window_ticks=12, rebaseline_checks=25)
+    rows = scene(11, 60, INTERVAL, LOCATIONS)
+    others = [dataclasses.replace(row, target="main/other") for row in rows]
+    config = Expectations(detect={"main/other": own})
+    both, alone, one = Detector(POLICY, config, partition=0), detector(policy=own), detector(policy=POLICY)
+    found = [Published(), Published(), Published()]
+    for first in range(0, len(rows), 20):
+        mine, other = rows[first : first + 20], others[first : first + 20]
+        found[0].add(both.apply(columns([*mine, *other])))
+        found[1].add(alone.apply(columns(other)))
+        found[2].add(one.apply(columns(mine)))
+    for number, target in ((1, "main/other"), (2, "main/shop")):
+        assert found[number].verdicts == [each for each in found[0].verdicts if each.target == target]
+        assert found[number].deviations == [each for each in found[0].deviations if each.target == target]
+        assert found[number].deviations
 
 
 def test_a_second_run_over_the_same_log_publishes_the_same() -> None:
