@@ -93,12 +93,6 @@ class Detector:
         known = np.flatnonzero(np.isfinite(centre))
         return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in known.tolist()}
 
-    def baselines(self) -> dict[tuple[str, str, str], float]:
-        """Return the latency that is normal by (target, probe, location), microseconds; warm ones only."""
-        state = self._state
-        centre = state.levels.table.centre[: state.levels.table.rows]
-        return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in np.flatnonzero(~np.isnan(centre))}
-
     def snapshot(self) -> bytes:
         """Return the whole state. A detector restored from it continues bit for bit."""
         return self._state.snapshot()

@@ -1,5 +1,7 @@
 """What a check is, when it comes twice, too late, or from where nobody expects it."""
 
+import pytest
+
 from streams.policy import DetectPolicy
 from tests.streams.timelines import INTERVAL, SECOND, START, Published, Row, columns, detector, expectations
 
@@ -108,3 +110,24 @@ def test_odd_numbers_break_nothing() -> None:
         found.add(core.apply(columns([tick(number, duration_us=value, metrics={"tls_days_left": value})])))
     found.add(core.apply(columns([tick(100, outcome=1)])))
     assert found.verdicts[-1].verdict == "failing"
+
+
+def test_what_is_normal_is_told_once_it_is_warm() -> None:
+    """By target, probe and location, in microseconds; nothing during warm-up."""
+    core = detector(expectations("ams"))
+    for number in range(19):
+        core.apply(columns([tick(number)]))
+    assert core.baselines() == {}
+    for number in range(19, 40):
+        core.apply(columns([tick(number)]))
+    assert core.baselines() == {("main/shop", "front", "ams"): pytest.approx(20_000.0)}
+
+
+def test_of_n_checks_no_more_than_n_are_said_to_go_nowhere() -> None:
+    """A redelivery from a location that does not count yet is said once: workers count what was judged."""
+    core = detector(expectations("ams"))
+    for number in range(5):
+        row = tick(number, location="sfo")
+        for _ in range(3):
+            outputs = core.apply(columns([row]))
+            assert outputs.late + outputs.redelivered <= 1
