@@ -83,12 +83,13 @@ def test_an_orderly_end_keeps_the_state_so_that_nothing_is_published_twice(
 ) -> None:
     """SIGTERM, start, SIGTERM: as many messages as ids."""
     start_us = start_of_stream_us()
-    write_part(log, start_us, slice(0, 360))
+    write_part(log, start_us, slice(0, 540))
     worker = start_worker("detect", detect=POLICY)
+    wait_until(lambda: len(log.read(topics.VERDICTS)) > 0, what="verdicts of the first half")
     wait_until(lambda: set(published(log, topics.VERDICTS)) >= set(expected(log)[1]), what="the first half")
     assert worker.terminate() == 0, worker.log()
     assert not worker.said("Traceback"), worker.log()
-    write_part(log, start_us, slice(360, None))
+    write_part(log, start_us, slice(540, None))
     worker = start_worker("detect", detect=POLICY)
     wait_until(lambda: set(published(log, topics.VERDICTS)) >= set(expected(log)[1]), what="the second half")
     assert worker.terminate() == 0, worker.log()
