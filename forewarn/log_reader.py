@@ -48,17 +48,18 @@ class LogReader:
         """Yield what has come, waiting at most `timeout_s` for the first. What cannot be decoded is yielded as such."""
         for place, records in self._consumer.poll(timeout_ms=int(timeout_s * 1000)).items():
             for record in records:
-                yield _decoded(place.topic, record.value or b"", record.timestamp * 1000)
+                try:
+                    yield _decoded(place.topic, record.value or b"", record.timestamp * 1000)
+                except InvalidEvent as error:
+                    where = f"{place.topic}[{place.partition}]@{record.offset}"
+                    yield InvalidEvent(error.reason, f"{where}: {error.detail}")
 
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
 
 
-def _decoded(topic: str, value: bytes, log_timestamp_us: int) -> CheckMessage | Event | InvalidEvent:
-    try:
-        if topic == CHECKS:
-            return producers.codec.decode(value, log_timestamp_us=log_timestamp_us)
-        return streams.codec.decode(topic, value)
-    except InvalidEvent as error:
-        return error
+def _decoded(topic: str, value: bytes, log_timestamp_us: int) -> CheckMessage | Event:
+    if topic == CHECKS:
+        return producers.codec.decode(value, log_timestamp_us=log_timestamp_us)
+    return streams.codec.decode(topic, value)

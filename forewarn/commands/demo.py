@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-from rich.console import Console
-
 from forewarn.demo.play import play
 from forewarn.errors import CommandError, ExitCode
+from forewarn.output import console
 from forewarn.up import lock_data_dir
 
 _MARK = "forewarn-demo"
@@ -26,5 +25,5 @@ def demo(data_dir: Path) -> None:
         shutil.rmtree(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    if not play(data_dir, Console(highlight=False)):
+    if not play(data_dir, console()):
         raise CommandError("the demo did not show what it promises; see above", ExitCode.NEGATIVE)

@@ -4,10 +4,9 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from forewarn.config import load
 from forewarn.live import Screen
+from forewarn.output import console
 from forewarn.up import Installation
 
 
@@ -25,7 +24,6 @@ def up(config_file: Path, data_dir: Path) -> None:
     Raises:
         ForewarnError: It cannot start; what was started is ended again.
     """
-    console = Console()
     config = load(config_file)
     installation = Installation(config, config_file, data_dir)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,15 +31,15 @@ def up(config_file: Path, data_dir: Path) -> None:
     try:
         try:
             installation.start()
-            with Screen(console, installation, from_start=False) as screen:
+            with Screen(console(), installation, from_start=False) as screen:
                 screen.say(f"watching {len(config.targets())} targets; data in {data_dir}; end with Ctrl-C")
                 while True:
                     screen.show(3600.0)
         except _Ended:
-            console.print("ending ...", style="dim")
+            console().print("ending ...", style="dim")
     finally:
         # A second Ctrl-C must not leave children behind: the end takes less than five seconds.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         for said in installation.stop():
-            console.print(said, style="yellow")
+            console().print(said, style="yellow")

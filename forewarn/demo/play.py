@@ -1,6 +1,7 @@
 """Plays the demo: starts everything, lets the shop slow down, fail and recover, and judges what came of it."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analytics.client import connect
 from forewarn.config import load
@@ -178,6 +180,12 @@ def _report(config_file: Path, data_dir: Path) -> Path | None:
     return path if done.returncode == 0 else None
 
 
+def _command(*words: str) -> str:
+    """Return a command of ours as its user would call it, for a line that can be copied."""
+    called = Path(sys.argv[0])
+    return shlex.join([str(called) if called.name == "forewarn" else "forewarn", *words])
+
+
 def _show(console: Console, findings: Findings, report: Path | None, data_dir: Path, *, seconds: float) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title="\nWhat happened", title_justify="left")
     warned_at_us, failed_at_us = findings.warned_at_us, findings.failed_at_us
@@ -189,14 +197,14 @@ def _show(console: Console, findings: Findings, report: Path | None, data_dir: P
         ("slow-down began", clock(findings.slow_at_us)),
         ("early warning", f"{clock(warned_at_us)}: {findings.warning}"),
         ("outage began", f"{clock(failed_at_us)} (declared {clock(findings.outage_at_us)})"),
-        ("lead time", f"[bold green]{lead}[/]" if lead != "none" else f"[bold red]{lead}[/]"),
+        ("lead time", Text(lead, "bold red" if lead == "none" else "bold green")),
         ("resolved", clock(findings.resolved_at_us)),
         ("certificate", f"apart from that: {findings.certificate}"),
         ("control target", "raised nothing" if not findings.control_raised else "raised something"),
         ("rows stored", f"{rows}; {findings.missing} missing"),
         ("SLA report", "not made" if report is None else str(report)),
         ("took", f"{seconds:.0f} s"),
-        ("query the store", f"forewarn sql --data-dir {data_dir} 'SHOW TABLES'"),
+        ("query the store", _command("sql", "--data-dir", str(data_dir), "SHOW TABLES")),
     ):
         table.add_row(name, value)
     console.print(table)
