@@ -217,12 +217,12 @@ def sql(
 Examples:
   forewarn tail
   forewarn tail --topic incidents --from-start
-  forewarn tail --topic all --target 'acme/*'
+  forewarn tail --target 'acme/*'
   forewarn tail --topic checks --json --limit 10 | jq .duration_us""",
 )
 def tail(
     *,
-    topic: Annotated[Topic, typer.Option("--topic", "-t", help="What to show.")] = Topic.CHECKS,
+    topic: Annotated[Topic, typer.Option("--topic", "-t", help="What to show.")] = Topic.ALL,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the oldest message that is kept.")] = False,
     target: Annotated[
         str | None, typer.Option("--target", metavar="GLOB", help="Only targets like this, such as 'acme/*'.")
