@@ -23,6 +23,7 @@ from producers.topics import ACTIONS
 from streams.contract import Action
 from tests.forewarn.cli_process import forewarn, start
 
+CHECKS = ("tail", "--topic", "checks", "--from-start")
 DEADLINE_S = 60.0
 CONFIG = """\
 store: {{url: '{url}', database: {database}, token: '{token}'}}
@@ -110,18 +111,18 @@ def test_a_producer_publishes_until_it_is_told_to_end(
     port = free_port()
     producer = start("producer", "--location", "local", "--observe-port", str(port), cwd=installed)
     try:
-        assert run(["tail", "--from-start", "--limit", "2", "--target", "web", "--seconds", str(DEADLINE_S)]) == 0
+        assert run([*CHECKS, "--limit", "2", "--target", "web", "--seconds", str(DEADLINE_S)]) == 0
         lines = capfd.readouterr().out.splitlines()
         form = (
             r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  main/web  +tcp  +local  +success  +[\d.]+ ms  127\.0\.0\.1(  disturbed)?"
         )
         assert len(lines) == 2
         assert all(re.fullmatch(form, line) for line in lines), lines
-        assert run(["tail", "--from-start", "--limit", "1", "--json", "--seconds", str(DEADLINE_S)]) == 0
+        assert run([*CHECKS, "--limit", "1", "--json", "--seconds", str(DEADLINE_S)]) == 0
         found = json.loads(capfd.readouterr().out)
         assert (found["type"], found["target"], found["outcome"]) == ("check", "main/web", "success")
         assert isinstance(found["duration_us"], int)
-        assert run(["tail", "--from-start", "--target", "other/*", "--seconds", "1"]) == 0
+        assert run([*CHECKS, "--target", "other/*", "--seconds", "1"]) == 0
         assert capfd.readouterr().out == ""
         wait_until(lambda: run(["healthcheck", "--port", str(port)]) == 0)
     finally:
@@ -129,7 +130,7 @@ def test_a_producer_publishes_until_it_is_told_to_end(
     assert code == 0, said
     assert "Traceback" not in said
     capfd.readouterr()
-    assert run(["tail", "--from-start", "--seconds", "3", "--topic", "all"]) == 0
+    assert run(["tail", "--from-start", "--seconds", "3"]) == 0
     stopped = [line for line in capfd.readouterr().out.splitlines() if "was stopped in order" in line]
     assert len(stopped) == 1  # though it is written to every partition
 
