@@ -16,6 +16,8 @@ from producers.settings import LogSettings
 REQUEST_TIMEOUT_S: Final = 10.0
 BOOTSTRAP_TIMEOUT_S: Final = 6.0
 KNOCK_TIMEOUT_S: Final = 3.0
+CUT_LOGINS: Final = 2
+"""So many connections in a row that end during the login are a refusal."""
 RECONNECT_MAX_S: Final = 2.0
 """Bound of kafka-python's own backoff, whose default of 30 s would make a short outage a long one."""
 
@@ -73,9 +75,11 @@ class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped ba
     once = False
     severed = False
     _connected = False
+    _cut_logins = 0
 
     async def _connect(self, node: Any, conn: Any, **options: Any) -> None:
         conn.init_future.add_errback(self._note)
+        self._watch_login(conn)
         if self.once and self._connected:
             # Not even to ask for topics: an embedded broker makes those that are not there, wrongly.
             self.severed = True
@@ -84,6 +88,26 @@ class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped ba
             return
         self._connected = not self.cluster.is_bootstrap(node.node_id)
         await super()._connect(node, conn, **options)
+
+    def _watch_login(self, conn: Any) -> None:
+        """Note a login that the broker answers by closing the connection.
+
+        Kafka sends its refusal and closes at once, and kafka-python drops what it reads together with the end of a
+        connection: so a wrong password looks like a broker that went away. Once may be just that; twice is a no.
+        """
+        log_in = conn._sasl_authenticate  # noqa: SLF001 - the only place where a login can be told from the rest
+
+        async def watched(*args: Any, **options: Any) -> None:
+            try:
+                await log_in(*args, **options)
+            except kafka_errors.KafkaConnectionError:
+                self._cut_logins += 1
+                if self._cut_logins >= CUT_LOGINS:
+                    self._note(kafka_errors.SaslAuthenticationFailedError("it ends the connection during the login"))
+                raise
+            self._cut_logins = 0
+
+        conn._sasl_authenticate = watched  # noqa: SLF001
 
     def _note(self, error: BaseException) -> None:
         # Once refused, what follows are consequences.
