@@ -10,7 +10,10 @@ the time. Then it reads the times from the store and the log:
 - check_to_verdict_s: from the end of the check that closed a tick to the log's timestamp of its verdict.
 - check_to_row_s: from the end of a check to the first moment at which a query, repeated ten times a second, returns
   its row.
-- pss_mb: proportional set size of all processes together, at the end.
+- cpu_percent: CPU time of all processes together while rows were polled, in percent of one core. The polling itself
+  keeps the store busy: its share is in the table, and it is less in quiet operation.
+- pss_mb: proportional set size of broker, store, workers and producers together, at the end; `up` itself is a
+  terminal program of its own and here part of the benchmark.
 
 Ends with one line of JSON.
 """
@@ -21,7 +24,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,12 @@ def pss_mb(pids: Sequence[int]) -> float:
     return sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 1e6
 
 
+def cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
+    """Return the CPU seconds that each process has used since its start."""
+    times = {name: psutil.Process(pid).cpu_times() for name, pid in pids.items()}
+    return {name: spent.user + spent.system for name, spent in times.items()}
+
+
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Return the count, median, 99th percentile and maximum."""
     if not values:
@@ -181,16 +190,20 @@ def main() -> None:
             installation.start()
             store = connect(installation.store_settings())
             figures: dict[str, Any] = {"start_to_first_stored_s": round(first_stored(store, began_s), 2)}
+            pids = {name: pid for name, pid in installation.pids().items() if name != "up"}
+            before_s, watched_s = cpu_s(pids), time.monotonic()
             figures["check_to_row_s"] = summary(row_delays(store, seconds))
+            watched_s = time.monotonic() - watched_s
+            used = {name: round(100 * (spent - before_s[name]) / watched_s, 1) for name, spent in cpu_s(pids).items()}
+            figures["cpu_percent"] = round(sum(used.values()), 1)
             figures["check_to_verdict_s"] = summary(verdict_delays(installation, store))
-            pids = installation.pids()
             sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
             figures["pss_mb"] = round(sum(sizes.values()), 1)
         finally:
             for said in installation.stop():
                 print(said)
     for name, size in sorted(sizes.items()):
-        print(f"{name:<16} {size:>8.1f} MB")
+        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core")
     print(json.dumps({"benchmark": "one_machine", "checks_per_s": TARGETS, **figures}))
 
 
