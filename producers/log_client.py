@@ -206,6 +206,9 @@ def log_error(error: BaseException, settings: LogSettings) -> ForewarnError:
     where = ", ".join(settings.bootstrap)
     text = str(error) if isinstance(error, kafka_errors.KafkaError) else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        # One text, whichever way the client noticed it: who reports it says a trouble that changes again.
+        text = "wrong password, or no such user"
     if isinstance(error, _REFUSED_LOGIN):
         return LogRefusedError(f"the broker at {where} refuses user {settings.username!r}: {text}")
     if isinstance(error, _REFUSALS):
