@@ -88,7 +88,8 @@ class Board:
             row.counts[key] += 1
             self.checks += 1
             duration_us = batch.duration_us[i]
-            row.last[key] = batch.reason[i] or "" if batch.outcome[i] != Outcome.SUCCESS else ""
+            # A failure that names no reason is one all the same: never show its latency as if all were well.
+            row.last[key] = "" if batch.outcome[i] == Outcome.SUCCESS else batch.reason[i] or str(batch.outcome[i])
             if batch.kind[i] == "http" and duration_us is not None:
                 row.latency_us[key] = float(duration_us)
 
@@ -103,7 +104,9 @@ class Board:
         for target, row in sorted(self._rows.items()):
             if target.startswith(f"{ANCHOR_CUSTOMER}/"):
                 continue
-            table.add_row(target, Text(row.verdict, STYLES[row.verdict]), *self._numbers(target, row), row.reason)
+            # As texts: a bare string would be read as markup, and `[/srv]` in it would be an error.
+            numbers = map(Text, self._numbers(target, row))
+            table.add_row(Text(target), Text(row.verdict, STYLES[row.verdict]), *numbers, Text(row.reason))
         return Group(table, *self._events)
 
     def _numbers(self, target: str, row: _Row) -> tuple[str, str, str, str]:

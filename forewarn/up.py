@@ -169,6 +169,12 @@ def _end(children: list[Child], number: signal.Signals, seconds: float) -> Itera
             yield f"{child.name} did not end in time and was killed; nothing is lost by that"
 
 
+def end_undisturbed() -> None:
+    """Ignore Ctrl-C and SIGTERM from now on: the end takes less than five seconds and must leave no child behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def lock_data_dir(data_dir: Path) -> IO[str]:
     """Own a data directory until the returned file is closed.
 

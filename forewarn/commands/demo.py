@@ -1,7 +1,9 @@
 """`forewarn demo`: see it warn before an outage, in two minutes."""
 
 import shutil
+import signal
 from pathlib import Path
+from types import FrameType
 
 from forewarn.demo.play import play
 from forewarn.errors import CommandError, ExitCode
@@ -9,6 +11,10 @@ from forewarn.output import console
 from forewarn.up import lock_data_dir
 
 _MARK = "forewarn-demo"
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def demo(data_dir: Path) -> None:
@@ -25,5 +31,7 @@ def demo(data_dir: Path) -> None:
         shutil.rmtree(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     mark.touch()
+    # Ctrl-C is an exception already. SIGTERM must be one too, or everything that was started would live on.
+    signal.signal(signal.SIGTERM, _end)
     if not play(data_dir, console()):
         raise CommandError("the demo did not show what it promises; see above", ExitCode.NEGATIVE)

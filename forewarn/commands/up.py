@@ -7,7 +7,7 @@ from types import FrameType
 from forewarn.config import load
 from forewarn.live import Screen
 from forewarn.output import console
-from forewarn.up import Installation
+from forewarn.up import Installation, end_undisturbed
 
 
 class _Ended(Exception):  # noqa: N818 - it is no error: somebody asks for the end
@@ -38,8 +38,6 @@ def up(config_file: Path, data_dir: Path) -> None:
         except _Ended:
             console().print("ending ...", style="dim")
     finally:
-        # A second Ctrl-C must not leave children behind: the end takes less than five seconds.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        end_undisturbed()
         for said in installation.stop():
             console().print(said, style="yellow")

@@ -1,5 +1,6 @@
 """Plays the demo: starts everything, lets the shop slow down, fail and recover, and judges what came of it."""
 
+import contextlib
 import json
 import shlex
 import subprocess
@@ -19,8 +20,9 @@ from analytics.client import connect
 from forewarn.config import load
 from forewarn.demo.config import FRONT, LOCATIONS, SHOP, TARGETS, WARM_UP_CHECKS, write_config
 from forewarn.demo.judge import Findings, clock, find
+from forewarn.errors import CommandError, ExitCode
 from forewarn.live import Screen
-from forewarn.up import Installation
+from forewarn.up import Installation, end_undisturbed
 from streams.contract import SERVICE
 
 HEALTHY_S: Final = 12.0
@@ -30,8 +32,11 @@ WAIT_S: Final = 40.0
 """The longest wait for what must come: the first checks, the resolution, the last rows."""
 
 
-class DemoFault(Exception):  # noqa: N818 - it is the demo that has a fault to show
+class DemoFault(CommandError):  # noqa: N818 - it is the demo that has a fault to show
     """The demo cannot go on."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, ExitCode.NEGATIVE)
 
 
 @contextmanager
@@ -54,14 +59,18 @@ def open_shop(directory: Path) -> Iterator[tuple[dict[str, str], Callable[[str],
 
     def tell(word: str) -> int:
         at_us = time.time_ns() // 1000
-        stdin.write(f"{word}\n")
-        stdin.flush()
+        try:
+            stdin.write(f"{word}\n")
+            stdin.flush()
+        except OSError as error:  # a broken pipe that nobody caught would read as: our own reader has enough
+            raise DemoFault(f"the shop has ended with {process.poll()}") from error
         return at_us
 
     try:
         yield json.loads(process.stdout.readline()), tell
     finally:
-        stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            stdin.close()
         process.stdout.close()
         try:
             process.wait(timeout=3)
@@ -93,6 +102,7 @@ def play(data_dir: Path, console: Console) -> bool:
             installation.start()
             findings, report = _act(installation, console, tell, config_file, data_dir)
         finally:
+            end_undisturbed()
             installation.stop()
     _show(console, findings, report, data_dir, seconds=time.monotonic() - began_s)
     return not findings.faults()

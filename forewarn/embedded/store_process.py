@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Final
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
-
 from analytics.settings import StoreSettings
 
 START_TIMEOUT_S: Final = 30.0
@@ -48,7 +47,10 @@ class StoreProcess:
             StoreRefusedError: It ended at once; the text is its own line (directory locked, port taken, ...).
             StoreUnavailableError: It did not become ready in time.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreRefusedError(f"the store cannot write to {self._directory}: {error.strerror}") from error
         errors = self._directory.parent / "store.log"
         with errors.open("ab") as log:
             written_before = log.tell()
@@ -66,7 +68,7 @@ class StoreProcess:
         assert process.stdout is not None
         line = _first_line(process.stdout, timeout_s=START_TIMEOUT_S)
         if line is None:
-            code = process.poll()
+            code = _exit_code(process)
             self.stop()
             if code is None:
                 raise StoreUnavailableError(f"the embedded store did not start in {START_TIMEOUT_S:g} s; see {errors}")
@@ -98,6 +100,14 @@ class StoreProcess:
             if process.stdout is not None:
                 process.stdout.close()
         return True
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Return how it ended. Its output ends a moment before it does: give it that moment."""
+    try:
+        return process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _first_line(stream: IO[bytes], *, timeout_s: float) -> bytes | None:
