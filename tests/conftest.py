@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from analytics.settings import StoreSettings
 from tests.store_process import StoreProcess
+
+# A slow machine is no failure: nothing in the tests is timed, and an example that takes long is still an example.
+settings.register_profile("forewarn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("forewarn")
 
 
 @pytest.fixture(scope="session")
