@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -26,7 +27,8 @@ _INCIDENTS: Final = """
            toUnixTimestamp64Micro(warned_at), toUnixTimestamp64Micro(outage_at), toUnixTimestamp64Micro(resolved_at)
     FROM incidents
     WHERE began_at < fromUnixTimestamp64Micro({until_us:Int64})
-      AND (resolved_at IS NULL OR resolved_at >= fromUnixTimestamp64Micro({from_us:Int64}))
+      AND (resolved_at IS NULL OR resolved_at > fromUnixTimestamp64Micro({from_us:Int64})
+           OR began_at >= fromUnixTimestamp64Micro({from_us:Int64}))
       AND ({customer:String} = '' OR startsWith(ifNull(target, ''), concat({customer:String}, '/')))
     ORDER BY began_at, incident_id
 """
@@ -141,8 +143,8 @@ def make_report(
             target=target,
             # A target that has checks and no verdict yet is shown, as unknown.
             account=account(intervals[target], accounted, unknown=settings.unknown),
-            outages=sum(line.who == target and line.outage_at_us is not None for line in incidents),
-            early_warnings=sum(line.who == target and line.warned_at_us is not None for line in incidents),
+            outages=sum(line.who == target and _had_outage(line, accounted) for line in incidents),
+            early_warnings=sum(line.who == target and _was_warned(line, accounted) for line in incidents),
             latency=tuple(latency[target]),
         )
         for target in sorted(set(intervals) | set(latency))
@@ -157,6 +159,16 @@ def make_report(
         targets=pages,
         incidents=incidents,
     )
+
+
+def _had_outage(line: IncidentLine, period: Period) -> bool:
+    """Whether it was an outage before the period's end; that it lasted into the period is known."""
+    return line.outage_at_us is not None and line.outage_at_us < period.until_us
+
+
+def _was_warned(line: IncidentLine, period: Period) -> bool:
+    """Whether its early warning was raised in the period."""
+    return line.warned_at_us is not None and period.from_us <= line.warned_at_us < period.until_us
 
 
 def _incident(row: tuple[Any, ...]) -> IncidentLine:
@@ -218,4 +230,5 @@ def percent_text(ratio: float | None) -> str:
     """Return a ratio as percent, cut, never rounded up: 99.9996 % is not 100 %."""
     if ratio is None:
         return "unknown"
-    return f"{int(ratio * 100_000) / 1000:.3f} %"
+    # By its decimal digits: as a float 0.29 times 100,000 is 28,999.99...
+    return f"{(Decimal(repr(ratio)) * 100).quantize(Decimal('0.001'), ROUND_DOWN)} %"

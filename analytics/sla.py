@@ -57,12 +57,14 @@ def month_period(month: str, time_zone: str) -> Period:
         time_zone: IANA name.
 
     Raises:
-        ValueError: It is not a month.
+        ValueError: It is not a month, or not one of the years 2000 to 2199.
     """
     try:
         first = datetime.strptime(month, "%Y-%m")  # noqa: DTZ007 - the zone is put on below
     except ValueError:
         raise ValueError(f"{month!r} is not a month; expected YYYY-MM") from None
+    if not 2000 <= first.year <= 2199:
+        raise ValueError(f"{month!r} is not in the years 2000 to 2199")
     following = (
         first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
     )

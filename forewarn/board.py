@@ -58,7 +58,9 @@ class Board:
         elif isinstance(event, Incident):
             line = incident_line(event)
         elif isinstance(event, Alert):
-            line = _line(event.at_us, "alert", f"{event.kind} to {event.channel}: {event.title}", "cyan")
+            given_up = "" if event.delivered else " was not delivered"
+            text = f"{event.kind} to {event.channel}{given_up}: {event.title}"
+            line = _line(event.at_us, "alert", text, "cyan" if event.delivered else "bold red")
         elif isinstance(event, Deviation):
             line = deviation_line(event)
         if line is not None:

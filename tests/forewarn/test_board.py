@@ -1,0 +1,256 @@
+"""The live screen: what the topics said, as a person reads it."""
+
+from dataclasses import replace
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from forewarn.board import Board
+from producers.codec import pack
+from producers.contract import Check, Outcome
+from streams.contract import Alert, Deviation, Incident, Reason, Verdict, VerdictName
+
+NOON_US = 1_790_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
+SHOP = "main/shop"
+CHECK = Check(
+    target=SHOP,
+    probe="front",
+    kind="http",
+    location="ams",
+    scheduled_at_us=NOON_US,
+    started_at_us=NOON_US,
+    duration_us=40_000,
+    outcome=Outcome.SUCCESS,
+)
+FAILED = {"outcome": Outcome.FAILURE, "reason": "http_status"}
+
+
+def check(board: Board, **changes: Any) -> None:
+    """Let the board see one check."""
+    made = replace(CHECK, **changes)
+    board.apply(pack([made], producer=made.location))
+
+
+def judge(board: Board, verdict: VerdictName, *texts: str) -> None:
+    """Let the board see a verdict with reasons."""
+    reasons = [Reason(kind="failing", subject="service", text=text, probe="front", since_us=NOON_US) for text in texts]
+    board.apply(
+        Verdict(
+            v=1,
+            id="i",
+            target=SHOP,
+            tick_us=NOON_US,
+            verdict=verdict,
+            previous="unknown",
+            changed=True,
+            since_us=NOON_US,
+            interval_us=1_000_000,
+            lateness_us=2_000_000,
+            reported=["ams"],
+            failed=[],
+            reasons=reasons,
+        )
+    )
+
+
+def incident(**changes: Any) -> Incident:
+    """Return one step of an incident."""
+    known: dict[str, Any] = {
+        "v": 1,
+        "id": "i.1",
+        "incident_id": "i",
+        "revision": 1,
+        "effect": "opened",
+        "target": SHOP,
+        "location": None,
+        "subject": "service",
+        "kind": "early_warning",
+        "severity": "warning",
+        "page": False,
+        "cause": "latency 3.1 times its norm",
+        "began_at_us": NOON_US,
+        "opened_at_us": NOON_US,
+        "updated_at_us": NOON_US + 5_000_000,
+    }
+    return Incident(**(known | changes))
+
+
+def shown(board: Board) -> str:
+    """Return the screen as text, on a console that reads markup."""
+    console = Console(record=True, width=120, file=StringIO())
+    console.print(board.render())
+    return console.export_text()
+
+
+def row(board: Board, target: str = SHOP) -> list[str]:
+    """Return a target's row: state, latency, normal, ratio if there is one, checks, why."""
+    [line] = [line for line in shown(board).splitlines() if target in line]
+    return [cell.strip() for cell in line.split("│")[2:-1]]
+
+
+def test_a_target_is_unknown_before_its_first_verdict() -> None:
+    """Its checks may be as good as they like."""
+    board = Board()
+    check(board)
+    assert row(board) == ["unknown", "40 ms", "warm-up", "", "1", ""]
+
+
+def test_each_verdict_is_shown_with_its_reasons() -> None:
+    """The last one counts; also `unknown`, which takes a healthy state away."""
+    board = Board()
+    for verdict in ("healthy", "degraded", "failing", "unknown", "healthy"):
+        judge(board, verdict, "first", "second")  # type: ignore[arg-type]  # literals
+        assert row(board) == [verdict, "–", "–", "", "0", "first; second"]
+    judge(board, "healthy")
+    assert row(board)[-1] == ""
+
+
+def test_latency_is_shown_against_its_norm() -> None:
+    """The median over locations and probes of their latest; the ratio only where the norm is known."""
+    board = Board()
+    for location, duration_us in (("ams", 99_000), ("ams", 90_000), ("fra", 120_000), ("nyc", 500_000)):
+        check(board, location=location, duration_us=duration_us)
+    assert row(board) == ["unknown", "120 ms", "warm-up", "", "4", ""]
+    board.set_baselines({SHOP: 40_000.0})
+    assert row(board) == ["unknown", "120 ms", "40 ms", "3.0", "4", ""]
+    board.set_baselines({})
+    assert row(board)[2:4] == ["warm-up", ""]
+    assert board.counts() == {(SHOP, "ams", "front"): 2, (SHOP, "fra", "front"): 1, (SHOP, "nyc", "front"): 1}
+    assert board.checks == 4
+
+
+def test_only_the_time_of_an_http_check_is_a_latency() -> None:
+    """A host's reading or a certificate's handshake says nothing of the site's speed; it is counted all the same."""
+    board = Board()
+    check(board, kind="tls", probe="certificate", duration_us=900_000)
+    assert row(board) == ["unknown", "–", "–", "", "1", ""]
+
+
+def test_a_failure_stands_where_the_latency_was() -> None:
+    """A quick 502 is no good number; the next success takes it away, at that location and probe alone."""
+    board = Board()
+    board.set_baselines({SHOP: 40_000.0})
+    check(board)
+    check(board, location="fra", duration_us=2_000, **FAILED)
+    assert row(board)[1:4] == ["http_status", "40 ms", ""]
+    check(board, location="ams")
+    assert row(board)[1] == "http_status"
+    check(board, location="fra")
+    assert row(board)[1:4] == ["40 ms", "40 ms", "1.0"]
+
+
+def test_a_failure_without_a_reason_and_a_missed_check_are_no_numbers_either() -> None:
+    """What is not known to be well is never shown as if it were."""
+    board = Board()
+    check(board)
+    check(board, outcome=Outcome.FAILURE, reason=None)
+    assert row(board)[1] == "failure"
+    check(board, outcome=Outcome.MISSED, duration_us=None, reason="stopped")
+    assert row(board)[1] == "stopped"
+
+
+def test_anchors_are_not_shown() -> None:
+    """They are counted: a location's own checks are checks."""
+    board = Board()
+    check(board)
+    check(board, target="_anchor/ams")
+    assert "_anchor" not in shown(board)
+    assert board.checks == 2
+
+
+def test_targets_are_in_order() -> None:
+    """However their checks come."""
+    board = Board()
+    for name in ("b/x", "c/x", "a/x"):
+        check(board, target=name)
+    text = shown(board)
+    assert text.index("a/x") < text.index("b/x") < text.index("c/x")
+
+
+def test_texts_of_others_are_no_markup() -> None:
+    """`[/srv]` closes nothing, `[red]` colours nothing; both are read as they are."""
+    board = Board()
+    check(board, target="main/[/srv]", outcome=Outcome.FAILURE, reason="[red]x")
+    judge(board, "failing", "no such mount [/srv]")
+    text = shown(board)
+    for said in ("main/[/srv]", "[red]x", "no such mount [/srv]"):
+        assert said in text
+
+
+def test_each_step_of_an_incident_is_a_line() -> None:
+    """With the time of the step, what, where and why; that it pages, but not when it is over."""
+    board = Board()
+    for event, expected in (
+        (incident(), "12:00:05 incident  opened: early warning at main/shop: latency 3.1 times its norm"),
+        (
+            incident(effect="escalated", kind="outage", page=True, cause="502"),
+            "12:00:05 incident  escalated: outage at main/shop, pages: 502",
+        ),
+        (
+            incident(effect="resolved", kind="outage", page=True, cause="502"),
+            "12:00:05 incident  resolved: outage at main/shop: 502",
+        ),
+        (
+            incident(target=None, location="ams", kind="location_trouble", cause="3 targets"),
+            "12:00:05 incident  opened: location trouble at location ams: 3 targets",
+        ),
+    ):
+        line = board.apply(event)
+        assert line is not None
+        assert line.plain == expected
+        assert expected in shown(board)
+
+
+def test_deviations_and_alerts_are_lines_too() -> None:
+    """A series that leaves its norm and comes back; what was sent to whom."""
+    board = Board()
+    leaving: dict[str, Any] = {
+        "v": 1,
+        "id": "d",
+        "target": SHOP,
+        "probe": "front",
+        "location": "ams",
+        "metric": "latency",
+        "detector": "latency_level",
+        "tick_us": NOON_US,
+        "since_us": NOON_US,
+        "active": True,
+        "score": 5.25,
+        "value": 1.0,
+    }
+    board.apply(Deviation(**leaving))
+    board.apply(Deviation(**(leaving | {"active": False, "location": None, "score": 0.5})))
+    sent: dict[str, Any] = {
+        "v": 1,
+        "id": "a",
+        "incident_id": "i",
+        "kind": "initial",
+        "number": 0,
+        "channel": "mail",
+        "page": False,
+        "at_us": NOON_US,
+        "delivered": True,
+        "attempts": 1,
+        "title": "shop is slow",
+        "text": "t",
+    }
+    board.apply(Alert(**sent))
+    board.apply(Alert(**(sent | {"delivered": False, "error": "refused"})))
+    text = shown(board)
+    assert "12:00:00 deviation main/shop front latency at ams leaves its norm (score 5.2)" in text
+    assert "12:00:00 deviation main/shop front latency is back in its norm (score 0.5)" in text
+    assert "12:00:00 alert     initial to mail: shop is slow" in text
+    assert "12:00:00 alert     initial to mail was not delivered: shop is slow" in text
+
+
+def test_only_the_latest_lines_are_kept() -> None:
+    """So many as the screen has room for, ours among them; checks and verdicts make none."""
+    board = Board(events=2)
+    assert board.apply(pack([CHECK], producer="ams")) is None
+    for cause in ("one", "two"):
+        board.apply(incident(cause=cause))
+    board.say("three")
+    text = shown(board)
+    assert "one" not in text
+    assert text.index("two") < text.index("three")
