@@ -1,0 +1,182 @@
+"""kill -9 in the middle of an outage: of detect, of the store, of the broker. Nothing lost, nothing twice."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pytest
+
+from forewarn.config import load
+from producers.topics import INCIDENTS, VERDICTS, partition_of
+from tests.integration.completeness import assert_complete, probed_twice
+from tests.integration.config import PARTITIONS
+from tests.integration.deployment import SECOND_DETECT, Deployment, OneMachine
+from tests.integration.judging import judge
+from tests.integration.outage import (
+    outage_opened,
+    outage_resolved,
+    outages_of,
+    wait_until_watched,
+)
+from tests.integration.reading import CHECKS_VIEW, events, query, stored
+from tests.integration.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(400)
+
+STEPS: Final = ("incident_id", "kind", "severity", "page", "began_at", "opened_at", "outage_at", "resolved_at")
+"""What of an incident follows from the checks alone. Not its revision: see `assert_judged_as_stored`."""
+
+
+def now_us(deployment: Deployment) -> int:
+    """Return the newest stored tick: the time as the flow has it."""
+    return int(query(deployment.store, "SELECT max(scheduled_at) AS at FROM checks")[0]["at"])
+
+
+def assert_judged_as_stored(deployment: Deployment, target: str) -> None:
+    """Assert that the pure core, run over the stored checks, comes to the stored verdicts and outages.
+
+    Compared is what the checks alone decide: every change of the target's verdict with its id, and the outages with
+    theirs. Two things are not: the ticks without a change that are published for a while after each change, because a
+    worker that died publishes them again from its last state, the same ones or fewer; and the texts of causes.
+    """
+    target = f"main/{target}"
+
+    def changes(rows: Iterable[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+        return {
+            row["id"]: (row["tick_at"], row["verdict"], row["previous"], tuple(row["failed"]))
+            for row in rows
+            if row["target"] == target and row["changed"]
+        }
+
+    judged = judge(load(deployment.config_file, parts=()), list(stored(deployment.store, CHECKS_VIEW).values()))
+    expected = changes(
+        {
+            "id": verdict.id,
+            "target": verdict.target,
+            "tick_at": verdict.tick_us,
+            "verdict": verdict.verdict,
+            "previous": verdict.previous,
+            "changed": verdict.changed,
+            "failed": verdict.failed,
+        }
+        for verdict in judged.verdicts.values()
+    )
+    assert expected
+    wait_for(
+        "the verdicts of the core over the stored checks",
+        lambda: expected.items() <= changes(stored(deployment.store, "verdicts").values()).items(),
+    )
+    assert changes(stored(deployment.store, "verdicts").values()) == expected
+    outages = {
+        one.incident_id: tuple(getattr(one, f"{name}_us" if name.endswith("_at") else name) for name in STEPS)
+        for one in judged.incidents.values()
+        if one.target == target and one.kind == "outage"
+    }
+    found = {row["incident_id"]: tuple(row[name] for name in STEPS) for row in outages_of(deployment, target[5:])}
+    assert found == outages
+
+
+def assert_nothing_lost_or_twice(deployment: Deployment, target: str) -> None:
+    """Assert what must hold after every fault."""
+    assert_complete(deployment)
+    assert probed_twice(deployment) == []
+    assert_judged_as_stored(deployment, target)
+
+
+def read_by(deployment: Deployment, name: str) -> set[int]:
+    """Return the partitions of `checks` that a detect worker said last that it reads."""
+    said = [json.loads(line) for line in deployment.output(name).splitlines() if line.startswith("{")]
+    readings = [line["places"] for line in said if line.get("event") == "reading"]
+    return {int(place.partition("[")[2].partition("]")[0]) for place in readings[-1]} if readings else set()
+
+
+def test_detect_killed_in_the_middle_of_an_outage(deployment: Deployment) -> None:
+    """Two share the partitions; the one that judges the target dies, and comes back. Verdicts are as if it had not."""
+    target = "detect"
+    partition = partition_of(f"main/{target}", PARTITIONS)
+    wait_until_watched(deployment, target)
+    deployment.start_second_detect()
+    both = ("detect", SECOND_DETECT)
+
+    def owner() -> str | None:
+        shares = {name: read_by(deployment, name) for name in both}
+        disjoint = all(shares.values()) and not set.intersection(*shares.values())
+        return next((name for name in both if disjoint and partition in shares[name]), None)
+
+    victim = wait_for("both detect workers read", owner)
+    deployment.local.break_(target)
+    wait_for("a failing verdict in the log", lambda: failing_since(deployment, target, 0))
+    deployment.kill(victim)
+    outage_opened(deployment, target)
+    deployment.local.mend(target)
+    outage_resolved(deployment, target)
+    assert deployment.restarts()[victim] == 1
+    assert_nothing_lost_or_twice(deployment, target)
+    deployment.end_second_detect()
+    wait_for("one worker has all partitions again", lambda: len(read_by(deployment, "detect")) == PARTITIONS)
+
+
+def failing_since(deployment: Deployment, target: str, since_us: int) -> bool:
+    """Whether the log has a failing verdict of a target after a tick."""
+    return any(
+        verdict.target == f"main/{target}" and verdict.verdict == "failing" and verdict.tick_us > since_us
+        for verdict in events(deployment.log, VERDICTS)
+        if hasattr(verdict, "target")
+    )
+
+
+def test_the_store_killed_in_the_middle_of_an_outage(deployment: Deployment) -> None:
+    """While it is away verdicts and incidents are made and alerts are sent; when it is back it gets everything."""
+    target = "store"
+    wait_until_watched(deployment, target)
+    since_us = now_us(deployment)
+    with deployment.unattended():
+        deployment.kill_and_reap("store")
+        deployment.local.break_(target)
+        wait_for("a failing verdict in the log", lambda: failing_since(deployment, target, since_us))
+        wait_for("its incident in the log", lambda: incident_in_log(deployment, target, since_us))
+        wait_for("its alert", lambda: alerted(deployment, target, since_us))
+    wait_for("the store answers again", deployment.store_answers)
+    outage_opened(deployment, target)
+    deployment.local.mend(target)
+    outage_resolved(deployment, target)
+    assert not any(deployment.restarts()[name] for name in ("detect", "incidents", "alerts", "sink"))
+    assert_nothing_lost_or_twice(deployment, target)
+
+
+def incident_in_log(deployment: Deployment, target: str, since_us: int) -> bool:
+    """Whether the log has an outage of a target that was opened after a tick."""
+    return any(
+        incident.target == f"main/{target}" and incident.kind == "outage" and incident.opened_at_us > since_us
+        for incident in events(deployment.log, INCIDENTS)
+    )
+
+
+def alerted(deployment: Deployment, target: str, since_us: int) -> bool:
+    """Whether the webhook was told of an outage of a target that was opened after a tick."""
+    told = [one.message["incident"] for one in deployment.local.posted()]
+    return any(one["target"] == f"main/{target}" and one["opened_at_us"] > since_us for one in told)
+
+
+def test_the_broker_killed_in_the_middle_of_an_outage(deployment: Deployment) -> None:
+    """Probing goes on into the spools; when the broker is back, everything arrives, and the outage is told.
+
+    Apache Kafka comes back with its log, and every process lives on. The embedded broker comes back empty: its
+    supervisor starts the workers again, and what the store does not have yet is published once more.
+    """
+    target = "broker"
+    wait_until_watched(deployment, target)
+    before = deployment.restarts()
+    deployment.local.break_(target)
+    wait_for("a failing verdict in the log", lambda: failing_since(deployment, target, 0))
+    with deployment.unattended():
+        deployment.kill_and_reap("broker")
+        seen = len(deployment.local.site.requests)
+        wait_for("probing goes on", lambda: len(deployment.local.site.requests) > seen + 20)
+    outage_opened(deployment, target)
+    deployment.local.mend(target)
+    outage_resolved(deployment, target)
+    producers = [name for name in before if name.startswith("producer")]
+    lives_on = producers if isinstance(deployment, OneMachine) else list(before)
+    assert {name: deployment.restarts()[name] for name in lives_on} == {name: before[name] for name in lives_on}
+    assert_nothing_lost_or_twice(deployment, target)

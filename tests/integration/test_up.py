@@ -1,0 +1,107 @@
+"""`forewarn up` as a user has it: one process to start, one to end, and what was stored is there again."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from forewarn.errors import ExitCode
+from forewarn.places import open_store
+from forewarn.runtime import FILE_NAME, read_runtime
+from tests.integration.config import config_text
+from tests.integration.deployment import command_line, forewarn
+from tests.integration.local import Local
+from tests.integration.reading import query
+from tests.integration.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+END_S: Final = 30.0
+MADE: Final = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name = 'checks'"
+COUNT: Final = "SELECT count() AS checks FROM checks"
+
+
+@contextmanager
+def running_up(config: Path, data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run it for the time of the block, and wait for its store and broker to be known."""
+    with (data_dir.parent / "up.log").open("a") as said:
+        process = subprocess.Popen(
+            command_line("up", config=config, data_dir=data_dir),
+            stdout=said,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+    try:
+        wait_for("runtime.json", (data_dir / FILE_NAME).exists)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=END_S)
+
+
+def stored_checks(config: Path, data_dir: Path) -> int:
+    """Return how many checks the store has, whether it runs or not; 0 before its tables are made."""
+    with open_store(config, data_dir) as store:
+        return int(query(store, COUNT)[0]["checks"]) if query(store, MADE) else 0
+
+
+def end(process: subprocess.Popen[str]) -> float:
+    """Ask it to end; return the seconds that this took."""
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=END_S) == ExitCode.OK
+    return time.monotonic() - began_s
+
+
+def test_up_ends_in_order_and_begins_again_with_what_was_stored(tmp_path: Path) -> None:
+    """SIGTERM: exit 0, nobody is left. At the next start everything is there, and each tick is accounted for."""
+    config, data_dir = tmp_path / "forewarn.yaml", tmp_path / "data"
+    with Local() as local:
+        config.write_text(config_text(site=local.site.port, hook=local.hook.port, targets=("flow",), at=("ams",)))
+        with running_up(config, data_dir) as up:
+            wait_for("the first checks", lambda: stored_checks(config, data_dir) > 3)
+            assert_second_is_refused(config, data_dir, up.pid)
+            children = children_of(up.pid)
+            assert len(children) >= 7  # broker, store, four workers, a producer
+            seconds = end(up)
+        sys.stderr.write(f"\nforewarn up ended in {seconds:.1f} s\n")
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+        assert not (data_dir / FILE_NAME).exists()
+        before = stored_checks(config, data_dir)
+        assert before > 3
+        with running_up(config, data_dir):
+            wait_for("more checks", lambda: stored_checks(config, data_dir) > before + 3)
+            runtime = read_runtime(data_dir)
+            assert runtime.pid
+            sql = "SELECT count() AS checks, min(scheduled_at) AS first, max(scheduled_at) AS last FROM checks"
+            with open_store(config, data_dir) as store:
+                wait_for(
+                    "the ticks of the stopped time, reported as missed",
+                    lambda: all(
+                        row["checks"] == (row["last"] - row["first"]) // 1_000_000 + 1 for row in query(store, sql)
+                    ),
+                )
+                missed = query(store, "SELECT count() AS ticks FROM checks WHERE reason = 'stopped'")
+                assert missed[0]["ticks"] > 0
+
+
+def assert_second_is_refused(config: Path, data_dir: Path, owner: int) -> None:
+    """Assert that another instance on the same data directory says one line, names the owner, and ends with 4."""
+    done = forewarn("up", config=config, data_dir=data_dir)
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr == f"forewarn: the data directory {data_dir} is in use by process {owner}\n"
+    assert (data_dir / FILE_NAME).exists(), "the refused one must not take the running one's away"
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of all that it started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return [int(word) for word in found.stdout.split()]

@@ -1,0 +1,27 @@
+"""Waiting for something to happen, generously: no test here says how fast."""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+WITHIN_S: Final = 90.0
+LOOK_EVERY_S: Final = 0.25
+
+Found = TypeVar("Found")
+
+
+def wait_for(what: str, look: Callable[[], Found | None], *, within_s: float = WITHIN_S) -> Found:
+    """Return the first answer of `look` that is something; fail if none comes.
+
+    Args:
+        what: What is waited for, for the failure's message.
+        look: Empty, None, False or 0 means: not yet.
+        within_s: The deadline.
+    """
+    deadline_s = time.monotonic() + within_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}; last seen: {found!r}"
+        time.sleep(LOOK_EVERY_S)
