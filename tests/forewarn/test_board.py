@@ -100,7 +100,7 @@ def test_each_verdict_is_shown_with_its_reasons() -> None:
     """The last one counts; also `unknown`, which takes a healthy state away."""
     board = Board()
     for verdict in ("healthy", "degraded", "failing", "unknown", "healthy"):
-        judge(board, verdict, "first", "second")  # type: ignore[arg-type]  # literals
+        judge(board, verdict, "first", "second")
         assert row(board) == [verdict, "–", "–", "", "0", "first; second"]
     judge(board, "healthy")
     assert row(board)[-1] == ""
