@@ -212,7 +212,15 @@ def run(options: WorkerOptions) -> None:
         detect.run(log, worker, policy=policy, expectations=Expectations(), store=store, marks=None)
     elif options.group == "incidents":
         steps = IncidentPolicy(**options.incidents)
-        incidents.run(log, worker, policy=steps, expectations=Expectations(), store=store, marks=None)
+        incidents.run(
+            log,
+            worker,
+            policy=steps,
+            settle_ticks=DetectPolicy().settle_ticks,
+            expectations=Expectations(),
+            store=store,
+            marks=None,
+        )
     elif options.group == "broken":
         local = LocalStateStore(worker.data_dir / "snapshots")
         group = StateGroup("broken", (topics.CHECKS,), code="1", make=Broken, store=store, local=local)
