@@ -159,6 +159,10 @@ class Deployment(ABC):
             return False
         return True
 
+    def workers_read(self) -> bool:
+        """Whether every worker has said that its places are loaded and read."""
+        return all('"reading"' in self.output(name) for name in WORKERS)
+
     def child(self, name: str) -> Child:
         """Return one of the commands."""
         return next(child for child in self.children if child.name == name)

@@ -129,6 +129,7 @@ def test_the_store_killed_in_the_middle_of_an_outage(deployment: Deployment) -> 
     """While it is away verdicts and incidents are made and alerts are sent; when it is back it gets everything."""
     target = "store"
     wait_until_watched(deployment, target)
+    wait_for("all workers read", deployment.workers_read)  # one that starts needs the store, for its state
     since_us = now_us(deployment)
     with deployment.unattended():
         deployment.kill_and_reap("store")

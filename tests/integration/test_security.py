@@ -194,7 +194,7 @@ def read_some(reader: Any) -> None:
 
 
 def test_a_producer_may_only_write_checks(secure: Cluster) -> None:
-    """Its user can neither read what it wrote nor write a verdict: a stolen password of a producer forges no judgement."""
+    """Its user can neither read what it wrote nor write a verdict: a stolen password forges no judgement."""
     user = secure.kafka.as_user("producer")
     with ExitStack() as stack:
         reader = connect(KafkaConsumer, user, group_id=None)
