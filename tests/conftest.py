@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share. Real parts, each started once a session on a free port."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from analytics.settings import StoreSettings
 from tests.store_process import StoreProcess
+
+# A shell that runs the tests in the background has them ignore SIGINT, and all processes that they start: the tests
+# of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure: nothing in the tests is timed, and an example that takes long is still an example.
 settings.register_profile("forewarn", deadline=None, suppress_health_check=[HealthCheck.too_slow])

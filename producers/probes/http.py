@@ -64,8 +64,10 @@ async def _ask(options: HttpOptions, context: ssl.SSLContext, measurement: Measu
         except (httpcore.LocalProtocolError, httpx.InvalidURL) as error:
             # Without the error's own words: they quote headers, which may be secrets.
             raise Failed(FailureReason.PROTOCOL_ERROR, "the request's URL or headers are not valid") from error
-        except httpx.RemoteProtocolError as error:  # of httpx itself: it could not build the next request
-            raise Failed(FailureReason.REDIRECT, "the redirect leads to a URL that is not valid") from error
+        except (httpx.RemoteProtocolError, UnicodeEncodeError) as error:  # httpx cannot build the next request
+            raise Failed(
+                FailureReason.REDIRECT, "the redirect leads to a URL, or sets a cookie, that is not valid"
+            ) from error
 
 
 def _request(client: httpx.AsyncClient, options: HttpOptions) -> httpx.Request:
