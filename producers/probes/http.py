@@ -65,9 +65,7 @@ async def _ask(options: HttpOptions, context: ssl.SSLContext, measurement: Measu
             # Without the error's own words: they quote headers, which may be secrets.
             raise Failed(FailureReason.PROTOCOL_ERROR, "the request's URL or headers are not valid") from error
         except (httpx.RemoteProtocolError, UnicodeEncodeError) as error:  # httpx cannot build the next request
-            raise Failed(
-                FailureReason.REDIRECT, "the redirect leads to a URL, or sets a cookie, that is not valid"
-            ) from error
+            raise Failed(FailureReason.REDIRECT, "the redirect has a URL or a cookie that is not valid") from error
 
 
 def _request(client: httpx.AsyncClient, options: HttpOptions) -> httpx.Request:
