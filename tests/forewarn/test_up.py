@@ -1,0 +1,170 @@
+"""The one-machine mode's own care: one owner of a data directory, nothing left behind, what ended is started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from analytics.client import connect
+from forewarn import up as up_module
+from forewarn.config import load
+from forewarn.errors import DataDirectoryError, ExitCode
+from forewarn.runtime import FILE_NAME
+from forewarn.up import Installation, lock_data_dir
+from producers.errors import ForewarnError
+from tests.forewarn.cli_process import start
+
+DEADLINE_S = 60.0
+CONFIG = "targets: [{url: 'http://127.0.0.1:9/', interval: 1s, timeout: 900ms}]\n"
+
+
+def installation(tmp_path: Path) -> Installation:
+    """One that has not been started."""
+    config_file = tmp_path / "forewarn.yaml"
+    config_file.write_text(CONFIG)
+    return Installation(load(config_file), config_file, tmp_path / "data")
+
+
+def left_of(data_dir: Path) -> list[str]:
+    """Return what runs on a data directory, by its command line or the file that it has open."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if str(data_dir) in words and process.info["pid"] != os.getpid():
+            found.append(words)
+    return found
+
+
+def children() -> set[int]:
+    """Return the ids of all living processes below this one."""
+    return {child.pid for child in psutil.Process().children(recursive=True) if child.is_running()}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait generously."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline_s, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def cared_for(made: Installation) -> str:
+    """Care until there is something to say, and return it."""
+    said: list[str] = []
+
+    def care() -> bool:
+        said.extend(made.care())
+        return bool(said)
+
+    wait_until(care)
+    [line] = said
+    return line
+
+
+def test_a_second_owner_is_refused_in_one_line(tmp_path: Path) -> None:
+    """It names the process; the lock is free again when its owner closes it, or dies."""
+    data_dir = tmp_path / "data"
+    code = (
+        "import sys, pathlib, forewarn.up as up; lock = up.lock_data_dir(pathlib.Path(sys.argv[1]));"
+        "print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "1\n"
+        with pytest.raises(DataDirectoryError) as caught:
+            lock_data_dir(data_dir)
+        assert str(caught.value) == f"the data directory {data_dir} is in use by process {owner.pid}"
+        owner.kill()
+        owner.wait()
+        with closing(lock_data_dir(data_dir)):
+            assert (data_dir / "lock").read_text() == f"{os.getpid()}\n"
+            assert data_dir.stat().st_mode & 0o777 == 0o700
+    lock_data_dir(data_dir).close()
+
+
+@pytest.mark.parametrize(("name", "why"), [("file", "File exists"), ("file/data", "Not a directory")])
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    """One line with its name and the system's reason; a file in its place, since root may write everywhere."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataDirectoryError) as caught:
+        lock_data_dir(tmp_path / name)
+    assert str(caught.value) == f"the data directory {tmp_path / name} cannot be written: {why}"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_nothing_is_left_when_a_later_step_of_the_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store and broker run, `migrate` refuses: its one line is the error, and after `stop` nothing runs."""
+    before = children()
+    made = installation(tmp_path)
+    command = [sys.executable, "-c", "import sys; sys.exit('forewarn: no such luck')"]
+    monkeypatch.setattr(made, "_command", lambda *_: command)
+    with pytest.raises(ForewarnError, match=r"^forewarn: no such luck$"):
+        made.start()
+    assert len(children() - before) == 2
+    assert made.stop() == []
+    assert children() - before == set()
+    assert not (tmp_path / "data" / FILE_NAME).exists()
+    lock_data_dir(tmp_path / "data").close()
+
+
+def test_up_leaves_nothing_when_its_start_fails(tmp_path: Path) -> None:
+    """The command itself: one line, exit 4, no process, the directory free."""
+    (tmp_path / "forewarn.yaml").write_text(CONFIG)
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    (data_dir / "store").write_text("no directory")
+    process = start("up", "--data-dir", data_dir, cwd=tmp_path)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (
+        ExitCode.REFUSED,
+        f"forewarn: the store cannot write to {data_dir / 'store'}: File exists\n",
+    ), out
+    assert left_of(data_dir) == []
+    lock_data_dir(data_dir).close()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_demo_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Ended by a supervisor or by Ctrl-C while it starts its parts: none of them lives on."""
+    data_dir = tmp_path / "demo"
+    process = start("demo", "--data-dir", data_dir, cwd=tmp_path)
+    wait_until(lambda: (data_dir / FILE_NAME).exists() or process.poll() is not None)
+    assert len(left_of(data_dir)) > 2
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code, err
+    assert left_of(data_dir) == []
+    assert not (data_dir / FILE_NAME).exists()
+
+
+def test_a_store_and_a_broker_that_ended_are_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told in a line; the store at its address and with its rows, the broker at its address as a new epoch."""
+    monkeypatch.setattr(up_module, "WORKERS", ())
+    made = installation(tmp_path)
+    try:
+        made.start()
+        assert made.care() == []
+        settings, runtime, pids = made.store_settings(), made.runtime, made.pids()
+        assert set(pids) == {"up", "broker", "store", "producer local"}
+        for name, said in (("store", "the store ended; it is started again"), ("broker", "the broker ended; it is")):
+            psutil.Process(pids[name]).kill()
+            line = cared_for(made)
+            assert line.startswith(said)
+            assert made.pids()[name] != pids[name]
+        assert (made.store_settings(), made.runtime) == (settings, runtime)
+        with closing(connect(settings)) as client:
+            assert client.query("SELECT count() > 0 FROM migrations").result_rows == [(1,)]
+        assert made.care() == []
+    finally:
+        said_last = made.stop()
+    assert said_last == []
+    assert left_of(tmp_path / "data") == []
