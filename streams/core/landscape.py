@@ -40,6 +40,7 @@ class Member:
     Attributes:
         earliest_us: The fault began at this time or after it.
         counts_from_us: It failed for a whole interval at this time: one lost check is no sign.
+        witnessed: Another location reports it, and sees it well.
     """
 
     target: str
@@ -49,6 +50,7 @@ class Member:
     counts_from_us: int
     interval_us: int
     failure: str | None
+    witnessed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,7 @@ def member(target: str, seen: Seen, location: str) -> Member:
         counts_from_us=began_us + seen.interval_us,
         interval_us=seen.interval_us,
         failure=seen.failure,
+        witnessed=any(other != location for other in seen.reported),
     )
 
 

@@ -5,10 +5,13 @@ elsewhere, or when its own anchor check fails. Together means that one moment li
 each of them and at most two of its intervals before it; and each must have failed for a whole interval. Without that,
 a few single lost checks, or a few sites that have refused one location for weeks, would pass for trouble of a
 location with a thousand targets, and trouble takes the page from every target that is seen from there alone.
+
+Where another location sees a target well, that is proof against the location. Where nobody else looks, only the
+share speaks: unless most of what the location reports fails, it is the targets that fail, and they page.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -102,7 +105,7 @@ def judge_silence(
 
 def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> tuple[Trouble | None, Revisions]:
     anchor = landscape.anchor(location)
-    cluster = [anchor] if anchor is not None else _together(landscape.members(location), at_us, policy)
+    cluster = [anchor] if anchor is not None else _together(location, landscape, at_us, policy)
     if not cluster:
         return None, ()
     incident = new_incident(
@@ -120,18 +123,25 @@ def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolic
     return trouble, ()
 
 
-def _together(members: Iterable[Member], at_us: int, policy: IncidentPolicy) -> list[Member]:
+def _together(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> list[Member]:
     """Return signs that one fault explains, or nothing."""
-    counting = [member for member in members if member.counts_from_us <= at_us]
+    counting = [member for member in landscape.members(location) if member.counts_from_us <= at_us]
     if len(counting) < policy.trouble_targets:
         return []
     counting.sort(key=lambda member: (member.began_us, member.target))
     for first, oldest in enumerate(counting):
         # The fault lies at or before the oldest's first failing check; later ones must reach back to it.
         cluster = [member for member in counting[first:] if member.earliest_us <= oldest.began_us]
-        if _enough(cluster, policy):
+        if _convicts(cluster, landscape.reporting[location], policy):
             return cluster
     return []
+
+
+def _convicts(members: Sequence[Member], reporting: int, policy: IncidentPolicy) -> bool:
+    """Say whether these signs are enough against a location that reports `reporting` targets."""
+    if _enough((member for member in members if member.witnessed), policy):
+        return True
+    return 2 * len(members) > reporting and _enough(members, policy)
 
 
 def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:
@@ -146,7 +156,7 @@ def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:
 def _lasts(trouble: Trouble, location: str, landscape: Landscape, policy: IncidentPolicy) -> bool:
     if landscape.anchor(location) is not None:
         return True
-    return _enough(_concerned(trouble, location, landscape), policy)
+    return _convicts(list(_concerned(trouble, location, landscape)), landscape.reporting[location], policy)
 
 
 def _concerned(trouble: Trouble, location: str, landscape: Landscape) -> Iterable[Member]:
