@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 
 from analytics.settings import ReportSettings
-from analytics.sla import Account, Interval, Period, account
+from analytics.sla import Account, Interval, Period, account, known_part
 
 _INTERVALS: Final = """
     SELECT target, verdict, toUnixTimestamp64Micro(from_at), toUnixTimestamp64Micro(until_at)
@@ -21,6 +21,12 @@ _INTERVALS: Final = """
       AND NOT startsWith(target, '_')
       AND ({customer:String} = '' OR startsWith(target, concat({customer:String}, '/')))
     ORDER BY target, from_at
+"""
+_INTERVAL_US: Final = "SELECT target, max(interval_us) FROM verdicts_log GROUP BY target"
+_LAST_CHECK: Final = """
+    SELECT target, toUnixTimestamp64Micro(max(scheduled_at)) FROM checks_log
+    WHERE outcome != 'missed' AND scheduled_at >= fromUnixTimestamp64Micro({from_us:Int64})
+    GROUP BY target
 """
 _INCIDENTS: Final = """
     SELECT ifNull(target, ''), ifNull(location, ''), kind, severity, cause, toUnixTimestamp64Micro(began_at),
@@ -132,8 +138,10 @@ def make_report(
         return [tuple(row) for row in store.query(query, parameters=parameters).result_rows]
 
     intervals: dict[str, list[Interval]] = defaultdict(list)
+    steps_us, last_check_us = dict(rows(_INTERVAL_US)), dict(rows(_LAST_CHECK))
     for target, verdict, from_us, until_us in rows(_INTERVALS):
-        intervals[target].append(Interval(verdict=verdict, from_us=from_us, until_us=until_us))
+        interval = Interval(verdict=verdict, from_us=from_us, until_us=until_us)
+        intervals[target].append(known_part(interval, last_check_us.get(target), steps_us[target]))
     incidents = tuple(_incident(row) for row in rows(_INCIDENTS))
     latency: dict[str, list[LatencyLine]] = defaultdict(list)
     for target, *line in rows(_LATENCY):

@@ -4,12 +4,13 @@ A figure of it is always shown with its policy: which period in which time zone,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 Unknown = Literal["excluded", "up", "down"]
+MIN_SILENCE_US: Final = 60_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,22 @@ def month_period(month: str, time_zone: str) -> Period:
 def _us(moment: datetime) -> int:
     since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000
+
+
+def known_part(interval: Interval, last_check_us: int | None, step_us: int) -> Interval:
+    """Return an interval that still lasts, ended where its target was measured last; others as they are.
+
+    Where everything was switched off nobody published `unknown`: a verdict holds only as long as somebody looks.
+
+    Args:
+        last_check_us: Tick of the target's newest check that was run; None: of none that is kept.
+        step_us: The interval between checks; silence is max(two of them, 60 s), as in detection.
+    """
+    if interval.until_us is not None:
+        return interval
+    grace_us = max(2 * step_us, MIN_SILENCE_US)
+    until_us = interval.from_us if last_check_us is None else max(interval.from_us, last_check_us + grace_us)
+    return replace(interval, until_us=until_us)
 
 
 def account(intervals: Sequence[Interval], period: Period, *, unknown: Unknown) -> Account:

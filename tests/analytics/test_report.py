@@ -50,14 +50,17 @@ def put(session: Session, *events: Any) -> None:
 def put_timeline(
     session: Session, target: str, timeline: str, *, from_us: int = START_US, step_us: int = DAY_US
 ) -> None:
-    """Store the verdicts of a timeline, one letter a step; a verdict is published where the letter changes."""
+    """Store the verdicts of a timeline, one letter a step; a verdict is published where the letter changes.
+
+    A check two days after the month shows that the target was measured all the time.
+    """
     before, found = "U", []
     for number, letter in enumerate(timeline):
         if letter not in (before, " "):
             at_us = from_us + number * step_us
             found.append(verdict(NAMES[letter], at_us, target=target, previous=NAMES[before]))
             before = letter
-    put(session, *found)
+    put(session, *found, batch([target], tick_us=END_US + 2 * DAY_US))
 
 
 def report(
@@ -86,6 +89,15 @@ def test_a_known_month_gives_its_known_figures(session: Session, client: Client)
     assert days(made) == (3 + 1 + (length - 9), 1, 1, 2 + 1)
     assert made.targets[0].account.availability == pytest.approx((length - 4) / (length - 3))
     assert made.accounted == made.period == PERIOD
+
+
+def test_a_verdict_holds_only_as_long_as_somebody_measures(session: Session, client: Client) -> None:
+    """Everything is switched off on the third day: what follows is unknown, though the last verdict was healthy."""
+    put(session, verdict("healthy", START_US), batch(["main/shop"], tick_us=START_US + 2 * DAY_US))
+    spent = report(client).targets[0].account
+    silence_us = 60 * SECOND_US
+    assert spent.healthy_us == 2 * DAY_US + silence_us
+    assert spent.unknown_us == END_US - START_US - spent.healthy_us
 
 
 @pytest.mark.parametrize(("unknown", "up", "down"), [("excluded", 8, 1), ("up", 9, 1), ("down", 8, 2)])
