@@ -12,6 +12,7 @@ import typer
 
 from forewarn.cli_parts import app
 from forewarn.errors import ConfigError, ExitCode
+from forewarn.leash import follow_parent
 from forewarn.stderr import say
 from producers.errors import ForewarnError, TransientError
 
@@ -20,6 +21,7 @@ __all__ = ["app", "exit_code_of", "run", "say"]
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return the exit code; see `forewarn.errors.ExitCode`."""
+    follow_parent()
     debug = "--debug" in arguments or bool(os.environ.get("FOREWARN_DEBUG"))
     if not debug:
         # What libraries complain of where no logs are configured is in our own line already.

@@ -15,7 +15,8 @@ from producers.topics import ALERTS, CHECKS, DEVIATIONS, INCIDENTS, VERDICTS
 from streams.contract import Incident
 
 TOPICS: Final = (CHECKS, DEVIATIONS, VERDICTS, INCIDENTS, ALERTS)
-BASELINES_EVERY_S: Final = 5.0
+BASELINES_EVERY_S: Final = 10.0
+DRAW_EVERY_S: Final = 1.0
 READ_S: Final = 0.2
 
 
@@ -37,6 +38,7 @@ class Screen:
             Live(console=console, auto_refresh=False, vertical_overflow="crop") if console.is_terminal else None
         )
         self._baselines_at_s = 0.0
+        self._drawn_at_s = 0.0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,8 +70,7 @@ class Screen:
                 self.say(said)
             self._read()
             self._refresh_baselines()
-            if self._live is not None:
-                self._live.update(self.board.render(), refresh=True)
+            self._draw()
             if until():
                 return True
         return False
@@ -81,6 +82,11 @@ class Screen:
             line = self.board.apply(event)
             if line is not None and self._live is None:
                 self._console.print(line)
+
+    def _draw(self) -> None:
+        if self._live is not None and time.monotonic() - self._drawn_at_s > DRAW_EVERY_S:
+            self._drawn_at_s = time.monotonic()
+            self._live.update(self.board.render(), refresh=True)
 
     def _refresh_baselines(self) -> None:
         if time.monotonic() - self._baselines_at_s < BASELINES_EVERY_S:

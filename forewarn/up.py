@@ -21,11 +21,15 @@ from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
 from forewarn.embedded.store_process import StoreProcess
 from forewarn.errors import DataDirectoryError
+from forewarn.leash import PARENT
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
 from producers.errors import ForewarnError
 from producers.settings import LogSettings
 
 WORKERS: Final = ("sink", "detect", "incidents", "alerts")
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask for an orderly end: Ctrl-C, a supervisor, and the terminal that is closed."""
+
 PRODUCERS_END_S: Final = 1.5
 WORKERS_END_S: Final = 2.0
 STORE_END_S: Final = 1.3
@@ -88,7 +92,7 @@ class Installation:
         # The workers first: a check that waits in the log costs nothing, but the first warning should not wait.
         commands += [(f"producer {name}", ("producer", "--location", name)) for name in self._config.location_names()]
         for name, words in commands:
-            child = Child(name, self._command(*words), log_dir=log_dir, environment={})
+            child = Child(name, self._command(*words), log_dir=log_dir, environment={PARENT: str(os.getpid())})
             self.children.append(child)
             child.start()
 
@@ -170,8 +174,8 @@ def _end(children: list[Child], number: signal.Signals, seconds: float) -> Itera
 
 
 def end_undisturbed() -> None:
-    """Ignore Ctrl-C and SIGTERM from now on: the end takes less than five seconds and must leave no child behind."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore what asks for the end from now on: it takes less than five seconds and must leave no child behind."""
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -182,8 +186,8 @@ def lock_data_dir(data_dir: Path) -> IO[str]:
         DataDirectoryError: Another instance owns it, or it cannot be written.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        data_dir.chmod(0o700)
+        # One that is there keeps its owner's mode; our secrets are files of 0600.
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (data_dir / "lock").open("a+")
     except OSError as error:
         raise DataDirectoryError(f"the data directory {data_dir} cannot be written: {error.strerror}") from error

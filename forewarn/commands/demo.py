@@ -31,7 +31,8 @@ def demo(data_dir: Path) -> None:
         shutil.rmtree(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    # Ctrl-C is an exception already. SIGTERM must be one too, or everything that was started would live on.
-    signal.signal(signal.SIGTERM, _end)
+    # Ctrl-C is an exception already. The others must be one too, or everything that was started would live on.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     if not play(data_dir, console()):
         raise CommandError("the demo did not show what it promises; see above", ExitCode.NEGATIVE)

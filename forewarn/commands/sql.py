@@ -38,6 +38,8 @@ def sql(query: str, config_file: Path, data_dir: Path, *, output_format: str) ->
         UsageError: There is no query, or the format is no name.
         ForewarnError: The store is away, or refuses the query (with ClickHouse's own words).
     """
+    if query == "-" and sys.stdin is None:
+        raise UsageError("the query is to be read from stdin, and there is none")
     statement = (sys.stdin.read() if query == "-" else query).strip().rstrip(";").rstrip()
     if not statement:
         raise UsageError("the query is empty")

@@ -7,11 +7,11 @@ from types import FrameType
 from forewarn.config import load
 from forewarn.live import Screen
 from forewarn.output import console
-from forewarn.up import Installation, end_undisturbed
+from forewarn.up import ENDING, Installation, end_undisturbed
 
 
 class _Ended(Exception):  # noqa: N818 - it is no error: somebody asks for the end
-    """SIGTERM or Ctrl-C."""
+    """Ctrl-C, SIGTERM, or the terminal was closed."""
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -26,7 +26,7 @@ def up(config_file: Path, data_dir: Path) -> None:
     """
     config = load(config_file)
     installation = Installation(config, config_file, data_dir)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, _end)
     try:
         try:

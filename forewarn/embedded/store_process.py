@@ -12,6 +12,7 @@ from typing import IO, Final
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.settings import StoreSettings
+from forewarn.leash import PARENT
 
 START_TIMEOUT_S: Final = 30.0
 
@@ -62,7 +63,7 @@ class StoreProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "FOREWARN_STORE_TOKEN": self._token},
+                env={**os.environ, "FOREWARN_STORE_TOKEN": self._token, PARENT: str(os.getpid())},
                 start_new_session=True,
             )
         assert process.stdout is not None

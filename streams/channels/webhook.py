@@ -34,7 +34,7 @@ class Webhook:
                 "kind": message.kind,
                 "title": message.title,
                 "text": message.text,
-                "page": message.page,
+                "page": message.incident.page,
                 "incident": message.incident,
             }
         )

@@ -17,6 +17,7 @@ from typing import IO
 
 from forewarn.embedded.store.access import Limits
 from forewarn.embedded.store.errors import StoreStartError
+from forewarn.leash import follow_parent
 
 TOKEN_VARIABLE = "FOREWARN_STORE_TOKEN"  # noqa: S105 - the variable's name
 _GRACE_S = 2.5
@@ -85,6 +86,7 @@ def main() -> int:
     parser.add_argument("--path", type=Path, required=True, help="the store's own directory; made if it is not there")
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     chosen = parser.parse_args()
+    follow_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         token = _token()
