@@ -291,8 +291,15 @@ PRODUCER_STOPS: Final = Table(
 
 OUTBOX_MARKS: Final = Table(
     name="outbox_marks_log",
-    identity=("outbox_id", "topic", "log_partition"),
-    columns=(("outbox_id", TEXT), ("topic", TEXT), ("log_partition", WHOLE), ("seq", WHOLE), ("log_epoch", TEXT)),
+    identity=("outbox_id", "topic", "log_partition", "reader"),
+    columns=(
+        ("outbox_id", TEXT),
+        ("topic", TEXT),
+        ("log_partition", WHOLE),
+        ("seq", WHOLE),
+        ("log_epoch", TEXT),
+        ("reader", TEXT),
+    ),
     ttl=(STORED_AT, "summaries_ttl_days"),
 )
 

@@ -9,7 +9,6 @@ from typing import Final
 
 from producers import topics
 from producers.errors import InvalidEvent
-from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from streams import codec
 from streams.channels.message import Sending
@@ -20,6 +19,7 @@ from streams.dead_letters import dead_letter
 from streams.delivery import Delivery
 from streams.errors import WorkerFailedError
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
 from streams.policy import AlertPolicy, Channel
 from streams.settings import WorkerSettings
@@ -36,10 +36,11 @@ def run(
     *,
     alerts: AlertPolicy,
     store: StateStore,
-    marks: OutboxMarks | None,
+    marks: Marks | None,
 ) -> None:
     """Run one alerts worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
-    group = AlertsGroup(alerts, store=store, local=LocalStateStore(worker.data_dir / "snapshots"))
+    local = LocalStateStore(worker.data_dir / "snapshots")
+    group = AlertsGroup(alerts, store=store, local=local, marks=marks)
     run_worker(group, log, worker, marks=marks)
 
 
@@ -78,11 +79,13 @@ class AlertsPart:
 class AlertsGroup(StateGroup):
     """Sends nothing before all that was in the log at the assignment is read: what was sent must be known first."""
 
-    def __init__(self, policy: AlertPolicy, *, store: StateStore, local: StateStore) -> None:
+    def __init__(
+        self, policy: AlertPolicy, *, store: StateStore, local: StateStore, marks: KeptMarks | None = None
+    ) -> None:
         def make(_partition: int, _places: Sequence[Assigned]) -> AlertsPart:
             return AlertsPart(policy)
 
-        super().__init__(GROUP, TOPICS, code=CODE, make=make, store=store, local=local)
+        super().__init__(GROUP, TOPICS, code=CODE, make=make, store=store, local=local, marks=marks)
         self._policy = policy
         self._sending: dict[str, Sending] = {one.name: open_channel(one) for one in policy.channels}
         self._behind: dict[Place, int] = {}

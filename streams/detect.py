@@ -8,7 +8,6 @@ from producers import codec as checks_codec
 from producers import telemetry, topics
 from producers.contract import VERSION, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
 from producers.errors import InvalidEvent
-from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from streams import codec
 from streams.contract import StateStore, Verdict
@@ -16,6 +15,7 @@ from streams.core.detect import CODE, Detector
 from streams.core.outputs import Outputs
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage, Publish
+from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
 from streams.policy import DetectPolicy, Expectations
 from streams.settings import WorkerSettings
@@ -32,10 +32,11 @@ def run(
     policy: DetectPolicy,
     expectations: Expectations,
     store: StateStore,
-    marks: OutboxMarks | None,
+    marks: Marks | None,
 ) -> None:
     """Run one detect worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
-    group = DetectGroup(policy, expectations, store=store, local=LocalStateStore(worker.data_dir / "snapshots"))
+    local = LocalStateStore(worker.data_dir / "snapshots")
+    group = DetectGroup(policy, expectations, store=store, local=local, marks=marks)
     run_worker(group, log, worker, marks=marks)
 
 
@@ -43,12 +44,18 @@ class DetectGroup(StateGroup):
     """One Detector a partition of `checks`, and the clock of the partitions that are ours."""
 
     def __init__(
-        self, policy: DetectPolicy, expectations: Expectations, *, store: StateStore, local: StateStore
+        self,
+        policy: DetectPolicy,
+        expectations: Expectations,
+        *,
+        store: StateStore,
+        local: StateStore,
+        marks: KeptMarks | None = None,
     ) -> None:
         def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
             return DetectPart(Detector(policy, expectations, partition=partition), partition)
 
-        super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local)
+        super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local, marks=marks)
         self._slot_us = policy.slot_us
 
     async def run(self, publish: Publish) -> None:

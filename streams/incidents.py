@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from producers import telemetry, topics
 from producers.errors import InvalidEvent
-from producers.outbox import OutboxMarks
 from producers.settings import LogSettings
 from streams import codec
 from streams.contract import StateStore, TickSummary, Verdict
 from streams.core.incidents import CODE, Incidents
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage
+from streams.kept_marks import Marks
 from streams.local_state import LocalStateStore
 from streams.policy import Expectations, IncidentPolicy
 from streams.settings import WorkerSettings
@@ -29,7 +29,7 @@ def run(
     settle_ticks: int,
     expectations: Expectations,
     store: StateStore,
-    marks: OutboxMarks | None,
+    marks: Marks | None,
 ) -> None:
     """Run one incidents worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`.
 
@@ -41,7 +41,7 @@ def run(
         return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions, settle_ticks=settle_ticks))
 
     local = LocalStateStore(worker.data_dir / "snapshots")
-    group = StateGroup(GROUP, (topics.VERDICTS,), code=CODE, make=make, store=store, local=local)
+    group = StateGroup(GROUP, (topics.VERDICTS,), code=CODE, make=make, store=store, local=local, marks=marks)
     run_worker(group, log, worker, marks=marks)
 
 

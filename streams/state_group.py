@@ -9,9 +9,11 @@ from typing import Final, Protocol
 
 from producers import telemetry
 from producers.errors import TransientError
+from producers.marks import Mark
 from streams.blocking import in_thread
 from streams.contract import Snapshot, StateStore, payload_checksum
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.kept_marks import KeptMarks, Key, Marked, write_marks
 
 KEPT: Final = 3
 RETRY_S: Final = 2.0
@@ -36,19 +38,29 @@ class Part(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How far a snapshot is that the store has."""
+
+    positions: dict[Place, int]
+    marks: tuple[Mark, ...] = ()
+
+
 @dataclass(slots=True)
 class _Owned:
     """A part and how far it is.
 
     Attributes:
-        kept: The positions of the snapshots that the store has, of this epoch, oldest first.
+        marked: Which messages of outboxes are in it.
+        kept: The snapshots that the store has, of this epoch, oldest first.
         dirty: Something was taken in since the last cut that was kept.
     """
 
     part: Part
     epochs: dict[Place, str]
     positions: dict[Place, int]
-    kept: deque[dict[Place, int]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    marked: Marked
+    kept: deque[_Kept] = field(default_factory=lambda: deque(maxlen=KEPT))
     dirty: bool = False
 
 
@@ -57,7 +69,7 @@ class StateCut:
     """Snapshots of the parts that changed, as of one moment of one assignment."""
 
     term: int
-    snapshots: tuple[Snapshot, ...]
+    snapshots: tuple[tuple[Snapshot, tuple[Mark, ...]], ...]
 
 
 class StateGroup:
@@ -78,13 +90,27 @@ class StateGroup:
         make: Callable[[int, Sequence[Assigned]], Part],
         store: StateStore,
         local: StateStore,
+        marks: KeptMarks | None = None,
     ) -> None:
+        """Make a group.
+
+        Args:
+            name: Of the consumer group.
+            topics: What is read.
+            code: Version of the state's form.
+            make: Makes an empty part.
+            store: Where snapshots are kept.
+            local: Their copy in the worker's own directory.
+            marks: With a forgetful log: where to say which messages of outboxes the kept state includes.
+        """
         self.name = name
         self.topics = topics
         self._code = code
         self._make = make
         self._store = store
         self._local = local
+        self._marks = marks
+        self._written_marks: dict[Key, Mark] = {}
         self._owned: dict[int, _Owned] = {}
         self._term = 0
 
@@ -105,6 +131,7 @@ class StateGroup:
         owned = self._owned[message.partition]
         outputs = owned.part.handle(message)
         owned.positions[message.place] = message.offset
+        owned.marked.note(message)
         owned.dirty = True
         return outputs
 
@@ -162,13 +189,16 @@ class StateGroup:
                 self._say_gap(number, ours, included)
                 included = {one.place: max(included[one.place], (one.committed or 0) - 1) for one in ours}
             telemetry.SNAPSHOTS.labels(self.name, "loaded").inc()
-            return _Owned(part, epochs, included)
+            return _Owned(part, epochs, included, self._marked())
         if not final:
             return None
         start = {one.place: (one.committed or 0) - 1 for one in ours}
         if any(offset >= 0 for offset in start.values()):
             self._say_gap(number, ours, dict.fromkeys(start, -1))
-        return _Owned(self._make(number, ours), epochs, start)
+        return _Owned(self._make(number, ours), epochs, start, self._marked())
+
+    def _marked(self) -> Marked:
+        return Marked(self.name, to=self._marks)
 
     def _say_gap(self, number: int, ours: Sequence[Assigned], included: Mapping[Place, int]) -> None:
         telemetry.SNAPSHOTS.labels(self.name, "gap").inc()
@@ -200,7 +230,7 @@ class StateGroup:
         changed = {number: owned for number, owned in self._owned.items() if owned.dirty}
         if not changed:
             return None
-        snapshots = tuple(self._snapshot(number, owned) for number, owned in changed.items())
+        snapshots = tuple((self._snapshot(number, owned), owned.marked.copy()) for number, owned in changed.items())
         for owned in changed.values():
             owned.dirty = False
         return StateCut(self._term, snapshots)
@@ -219,9 +249,10 @@ class StateGroup:
         )
 
     async def keep(self, cut: StateCut) -> Mapping[Place, int]:
-        """See Group. Each part's oldest kept position is safe once three are kept."""
+        """See Group. Each part's oldest kept position is safe once three are kept; so are the messages in it."""
         safe: dict[Place, int] = {}
-        for snapshot in cut.snapshots:
+        included: list[Mark] = []
+        for snapshot, marks in cut.snapshots:
             stored = await self._save(snapshot)
             owned = self._owned.get(snapshot.partition)
             if owned is None or cut.term != self._term:
@@ -229,9 +260,12 @@ class StateGroup:
             if not stored:
                 owned.dirty = True
                 continue
-            owned.kept.append({Place(topic, partition): offset for topic, partition, _, offset in snapshot.positions})
+            positions = {Place(topic, partition): offset for topic, partition, _, offset in snapshot.positions}
+            owned.kept.append(_Kept(positions, marks))
             if len(owned.kept) == KEPT:
-                safe.update(owned.kept[0])
+                safe.update(owned.kept[0].positions)
+                included += owned.kept[0].marks
+        await write_marks(self._marks, included, self._written_marks)
         return safe
 
     async def _save(self, snapshot: Snapshot) -> bool:
@@ -262,8 +296,8 @@ def _age(snapshot: Snapshot, ours: Sequence[Assigned]) -> tuple[int, int]:
     return sum(_included(snapshot, ours).values()), snapshot.taken_at_us
 
 
-def _kept(stored: Sequence[Snapshot], ours: Sequence[Assigned]) -> list[dict[Place, int]]:
-    """Return the positions of the store's snapshots of this log, oldest first."""
+def _kept(stored: Sequence[Snapshot], ours: Sequence[Assigned]) -> list[_Kept]:
+    """Return how far the store's snapshots of this log are, oldest first."""
     wanted = {(*one.place, one.epoch) for one in ours}
     of_this_log = [one for one in stored if wanted <= {position[:3] for position in one.positions}]
-    return [_included(one, ours) for one in sorted(of_this_log, key=lambda one: _age(one, ours))][-KEPT:]
+    return [_Kept(_included(one, ours)) for one in sorted(of_this_log, key=lambda one: _age(one, ours))][-KEPT:]

@@ -5,13 +5,14 @@ CREATE TABLE IF NOT EXISTS outbox_marks_log
     outbox_id String COMMENT 'The outbox of a process that publishes' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic that its messages went to' CODEC(ZSTD(1)),
     log_partition Int64 COMMENT 'Partition of that topic' CODEC(T64, ZSTD(1)),
-    seq Int64 COMMENT 'Every message of this outbox in this partition up to this number is stored' CODEC(T64, ZSTD(1)),
-    log_epoch LowCardinality(String) COMMENT 'Epoch of the log in which the sink last read one' CODEC(ZSTD(1)),
+    seq Int64 COMMENT 'The reader is done with every message of this outbox in this partition up to this number' CODEC(T64, ZSTD(1)),
+    log_epoch LowCardinality(String) COMMENT 'Epoch of the log in which the reader last read one' CODEC(ZSTD(1)),
+    reader LowCardinality(String) COMMENT 'sink: they are stored. Another group: its kept state includes them' CODEC(ZSTD(1)),
     stored_at DateTime64(6, 'UTC') COMMENT 'When it was written' CODEC(Delta, ZSTD(1)),
     INDEX by_stored_at stored_at TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(seq)
-ORDER BY (outbox_id, topic, log_partition)
+ORDER BY (outbox_id, topic, log_partition, reader)
 TTL toDateTime(stored_at) + INTERVAL {summaries_ttl_days} DAY
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'High-water marks of outboxes: what an outbox may forget. Every stored row, also those that a merge has not replaced yet: read the view outbox_marks';
@@ -21,8 +22,9 @@ CREATE VIEW IF NOT EXISTS outbox_marks
     outbox_id String COMMENT 'The outbox of a process that publishes',
     topic LowCardinality(String) COMMENT 'Topic that its messages went to',
     log_partition Int64 COMMENT 'Partition of that topic',
-    seq Int64 COMMENT 'Every message of this outbox in this partition up to this number is stored',
-    log_epoch LowCardinality(String) COMMENT 'Epoch of the log in which the sink last read one',
+    seq Int64 COMMENT 'The reader is done with every message of this outbox in this partition up to this number',
+    log_epoch LowCardinality(String) COMMENT 'Epoch of the log in which the reader last read one',
+    reader LowCardinality(String) COMMENT 'sink: they are stored. Another group: its kept state includes them',
     stored_at DateTime64(6, 'UTC') COMMENT 'When it was written'
 )
 AS SELECT
@@ -31,9 +33,10 @@ AS SELECT
     log_partition,
     seq,
     log_epoch,
+    reader,
     stored_at
 FROM outbox_marks_log FINAL
-COMMENT 'High-water marks of outboxes: what an outbox may forget. One row for each (outbox_id, topic, log_partition): the highest seq';
+COMMENT 'High-water marks of outboxes: what an outbox may forget. One row for each (outbox_id, topic, log_partition, reader): the highest seq';
 
 CREATE TABLE IF NOT EXISTS snapshots_log
 (

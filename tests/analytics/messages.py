@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from analytics.session import Session
+from analytics.settings import StoreSettings
 from analytics.tables import INSTANT
 from producers.contract import CheckBatch, Outcome, ProducerHealth, ProducerStopped, SparseNumbers, SparseTexts
 from producers.topics import CHECKS, Position
@@ -248,6 +249,17 @@ def read(session: Session, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         {field.name: _plain(value, field.type) for field, value in zip(table.schema, row.values(), strict=True)}
         for row in table.to_pylist()
     ]
+
+
+def sink_marks(store: StoreSettings, outbox_id: str) -> dict[tuple[str, int], int]:
+    """Return what the sink alone says of an outbox: up to which number it is stored, by topic and partition."""
+    session = Session(store)
+    sql = "SELECT topic, log_partition, seq FROM outbox_marks WHERE outbox_id = {outbox:String} AND reader = 'sink'"
+    try:
+        rows = read(session, sql, outbox=outbox_id)
+    finally:
+        session.close()
+    return {(row["topic"], row["log_partition"]): row["seq"] for row in rows}
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from analytics import sink as sink_module
-from analytics.marks import ClickHouseMarks
 from analytics.migrate import migrate
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -21,7 +20,7 @@ from streams.contract import DeadLetter, Incident
 from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.settings import WorkerSettings
-from tests.analytics.messages import NOW_US, batch, events, read, verdict
+from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, verdict
 from tests.store_process import StoreProcess
 
 
@@ -144,12 +143,12 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         sink.handle(checks(2, outbox="north:3"))
         assert await keep(sink) == {}
         process.start()
-        assert ClickHouseMarks(settings).stored_marks("north") == {(CHECKS, 0): 1}
+        assert sink_marks(settings, "north") == {(CHECKS, 0): 1}
         sink.handle(message(VERDICTS, codec.encode(verdict("healthy", NOW_US)), 0))
         assert await keep(sink) == {Place(CHECKS, 0): 2, Place(VERDICTS, 0): 0}
         session = Session(settings)
         assert (rows(session), rows(session, "checks_log"), rows(session, "verdicts")) == (30, 30, 1)
-        assert ClickHouseMarks(settings).stored_marks("north") == {(CHECKS, 0): 3}
+        assert sink_marks(settings, "north") == {(CHECKS, 0): 3}
     finally:
         process.stop()
 
@@ -216,9 +215,8 @@ async def test_marks_are_the_highest_numbers_by_outbox_and_partition(database: S
         sink.handle(checks(offset, outbox=outbox, partition=partition))
     sink.handle(message(CHECKS, b"broken", 50, headers=(("outbox", b"a:7"),)))
     await keep(sink)
-    marks = ClickHouseMarks(database)
-    assert marks.stored_marks("a") == {(CHECKS, 0): 7, (CHECKS, 1): 6}
-    assert marks.stored_marks("b") == {(CHECKS, 0): 9}
+    assert sink_marks(database, "a") == {(CHECKS, 0): 7, (CHECKS, 1): 6}
+    assert sink_marks(database, "b") == {(CHECKS, 0): 9}
 
 
 async def test_without_a_forgetful_log_no_marks_are_written(database: StoreSettings) -> None:
@@ -226,7 +224,7 @@ async def test_without_a_forgetful_log_no_marks_are_written(database: StoreSetti
     sink = Sink(database, with_marks=False)
     sink.handle(checks(0, outbox="a:5"))
     await keep(sink)
-    assert ClickHouseMarks(database).stored_marks("a") == {}
+    assert sink_marks(database, "a") == {}
 
 
 async def test_the_row_of_an_incident_comes_from_the_last_revision_whatever_the_order(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from analytics.marks import ClickHouseMarks
 from analytics.migrate import migrate
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -18,7 +17,7 @@ from producers.log import create_topics
 from producers.settings import LogSettings
 from producers.topics import CHECKS, OUTBOX_HEADER, VERDICTS, partition_of
 from streams import codec
-from tests.analytics.messages import NOW_US, batch, read, verdict
+from tests.analytics.messages import NOW_US, batch, read, sink_marks, verdict
 from tests.analytics.sink_process import SinkProcess
 from tests.store_process import StoreProcess
 
@@ -72,7 +71,7 @@ class Flow:
 
     def complete(self) -> bool:
         """Whether all that was sent is stored, marks included."""
-        marks = ClickHouseMarks(self.store).stored_marks("north")
+        marks = sink_marks(self.store, "north")
         return self.stored() == self.sent and max(marks.values(), default=0) == self.seq
 
 

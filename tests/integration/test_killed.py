@@ -159,6 +159,18 @@ def alerted(deployment: Deployment, target: str, since_us: int) -> bool:
     return any(one["target"] == f"main/{target}" and one["opened_at_us"] > since_us for one in told)
 
 
+def wait_until_kept(deployment: Deployment) -> None:
+    """Return just after detect and incidents have kept their state."""
+
+    def kept() -> dict[str, int]:
+        sql = "SELECT group_name, max(taken_at) AS at FROM snapshots GROUP BY group_name"
+        return {row["group_name"]: row["at"] for row in query(deployment.store, sql)}
+
+    before = kept()
+    groups = ("detect", "incidents")
+    wait_for("a new snapshot", lambda: all(kept().get(name, 0) > before.get(name, 0) for name in groups))
+
+
 def test_the_broker_killed_in_the_middle_of_an_outage(deployment: Deployment) -> None:
     """Probing goes on into the spools; when the broker is back, everything arrives, and the outage is told.
 
@@ -168,13 +180,14 @@ def test_the_broker_killed_in_the_middle_of_an_outage(deployment: Deployment) ->
     target = "broker"
     wait_until_watched(deployment, target)
     before = deployment.restarts()
+    wait_until_kept(deployment)
+    # The hardest moment: all of the outage so far is stored, and nothing of it is in the kept state of any worker.
     deployment.local.break_(target)
-    wait_for("a failing verdict in the log", lambda: failing_since(deployment, target, 0))
+    outage_opened(deployment, target)
     with deployment.unattended():
         deployment.kill_and_reap("broker")
         seen = len(deployment.local.site.requests)
         wait_for("probing goes on", lambda: len(deployment.local.site.requests) > seen + 20)
-    outage_opened(deployment, target)
     deployment.local.mend(target)
     outage_resolved(deployment, target)
     producers = [name for name in before if name.startswith("producer")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from producers.errors import TransientError
+from producers.marks import Mark
 from streams import state_group
 from streams.contract import Snapshot
 from streams.group import Assigned, LogMessage, OutMessage, Place
@@ -62,6 +63,20 @@ class Switched:
 
 
 @dataclass
+class MarksKept:
+    """Where marks go; can be away."""
+
+    kept: list[Mark] = field(default_factory=list)
+    away: bool = False
+
+    def keep_marks(self, marks: Sequence[Mark]) -> None:
+        """See KeptMarks."""
+        if self.away:
+            raise TransientError("the store is away")
+        self.kept += marks
+
+
+@dataclass
 class Bench:
     """A group between a store and a local copy in a directory."""
 
@@ -72,18 +87,35 @@ class Bench:
     def __post_init__(self) -> None:
         self.store = Switched(LocalStateStore(self.directory / "store"))
         self.local = LocalStateStore(self.directory / self.local_name)
-        self.group = StateGroup("detect", ("checks.v1",), code=self.code, make=Log, store=self.store, local=self.local)
+        self.marks = MarksKept()
+        self.group = StateGroup(
+            "detect",
+            ("checks.v1",),
+            code=self.code,
+            make=Log,
+            store=self.store,
+            local=self.local,
+            marks=self.marks,
+        )
 
     async def assign(self, *, epoch: str = "e1", committed: int | None = None) -> int:
         """Own the place; return the position."""
         one = Assigned(place=PLACE, epoch=epoch, committed=committed, end=1000)
         return (await self.group.assign([one]))[PLACE]
 
-    def take(self, *offsets: int, epoch: str = "e1") -> None:
-        """Take in messages."""
+    def take(self, *offsets: int, epoch: str = "e1", outbox: str | None = None) -> None:
+        """Take in messages, of an outbox or of nobody's."""
+        headers = () if outbox is None else (("outbox", outbox.encode()),)
         for offset in offsets:
             message = LogMessage(
-                epoch=epoch, topic="checks.v1", partition=0, offset=offset, timestamp_us=0, key=None, value=b""
+                epoch=epoch,
+                topic="checks.v1",
+                partition=0,
+                offset=offset,
+                timestamp_us=0,
+                key=None,
+                value=b"",
+                headers=headers,
             )
             self.group.handle(message)
 
@@ -111,6 +143,32 @@ async def test_the_oldest_of_three_kept_is_what_may_be_committed(tmp_path: Path)
         safe.append(await bench.keep())
     assert safe == [None, None, 0, 1, 2]
     assert bench.group.cut() is None
+
+
+async def test_an_outbox_may_forget_what_the_oldest_of_three_kept_includes(tmp_path: Path) -> None:
+    """Not before: a worker that comes back with that one must find the messages after it again."""
+    bench = Bench(tmp_path)
+    await bench.assign()
+    for offset in range(4):
+        bench.take(offset, outbox=f"north:{10 + offset}")
+        await bench.keep()
+    assert bench.marks.kept == [Mark("north", "checks.v1", 0, seq, "e1", "detect") for seq in (10, 11)]
+
+
+async def test_marks_that_could_not_be_written_are_part_of_the_next_ones(tmp_path: Path) -> None:
+    """And what was written is not written again; the highest number counts, whatever comes twice."""
+    bench = Bench(tmp_path)
+    bench.marks.away = True
+    await bench.assign()
+    for offset, seq in enumerate((10, 11, 5, 11)):
+        bench.take(offset, outbox=f"north:{seq}")
+        assert await bench.keep() == (offset - 2 if offset >= 2 else None), "commits do not wait for marks"
+    assert bench.marks.kept == []
+    bench.marks.away = False
+    for offset in range(4, 7):
+        bench.take(offset)
+        await bench.keep()
+    assert bench.marks.kept == [Mark("north", "checks.v1", 0, 11, "e1", "detect")]
 
 
 async def test_a_start_continues_from_the_newest_one_and_counts_those_before_it(tmp_path: Path) -> None:
