@@ -153,8 +153,11 @@ class Installation:
         Returns:
             A line for each thing that had to be killed.
         """
+        began_s = time.monotonic()
         said = self.stop_producers()
-        said += _end(self.children, signal.SIGTERM, WORKERS_END_S)
+        # The producers rarely need all of their time: what they leave is the workers'.
+        rest_s = began_s + PRODUCERS_END_S + WORKERS_END_S - time.monotonic()
+        said += _end(self.children, signal.SIGTERM, rest_s)
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):
             said.append("the store did not end in time and was killed; what it had answered is on disk")

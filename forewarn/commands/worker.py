@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import analytics.sink
-import streams.alerts
-import streams.detect
-import streams.incidents
 from analytics.marks import ClickHouseMarks
 from analytics.settings import StoreSettings
 from analytics.state import ClickHouseStateStore
@@ -36,6 +32,8 @@ def worker(
         data_dir=data_dir / "workers" / name, observe_host=observe_host, observe_port=observe_port
     )
     if name == "sink":
+        import analytics.sink  # noqa: PLC0415 - a worker loads its own part only
+
         analytics.sink.run(log, store, settings)
     else:
         _run_judging(name, config, log, store, settings)
@@ -47,9 +45,13 @@ def _run_judging(name: Name, config: Config, log: LogSettings, store: StoreSetti
     marks = ClickHouseMarks(store) if log.forgetful else None
     expectations = config.expectations()
     if name == "detect":
+        import streams.detect  # noqa: PLC0415 - as above
+
         policy = config.detect_policy
         streams.detect.run(log, settings, policy=policy, expectations=expectations, store=state, marks=marks)
     elif name == "incidents":
+        import streams.incidents  # noqa: PLC0415 - as above
+
         streams.incidents.run(
             log,
             settings,
@@ -60,4 +62,6 @@ def _run_judging(name: Name, config: Config, log: LogSettings, store: StoreSetti
             marks=marks,
         )
     else:
+        import streams.alerts  # noqa: PLC0415 - as above
+
         streams.alerts.run(log, settings, alerts=config.alert_policy(), store=state, marks=marks)
