@@ -6,25 +6,26 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from analytics.settings import StoreSettings
 from forewarn.errors import ExitCode
 from forewarn.places import open_store
-from forewarn.runtime import FILE_NAME, read_runtime
-from tests.integration.config import config_text
+from forewarn.runtime import FILE_NAME
+from tests.integration.config import INTERVAL_US, config_text
 from tests.integration.deployment import command_line, forewarn
 from tests.integration.local import Local
-from tests.integration.reading import query
+from tests.integration.reading import Row, query
 from tests.integration.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
 END_S: Final = 30.0
 MADE: Final = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name = 'checks'"
-COUNT: Final = "SELECT count() AS checks FROM checks"
 
 
 @contextmanager
@@ -47,10 +48,16 @@ def running_up(config: Path, data_dir: Path) -> Iterator[subprocess.Popen[str]]:
             process.wait(timeout=END_S)
 
 
-def stored_checks(config: Path, data_dir: Path) -> int:
-    """Return how many checks the store has, whether it runs or not; 0 before its tables are made."""
-    with open_store(config, data_dir) as store:
-        return int(query(store, COUNT)[0]["checks"]) if query(store, MADE) else 0
+def wait_for_checks(store: StoreSettings, *, more_than: int) -> list[Row]:
+    """Return the stored ticks, ascending, once there are more than so many."""
+
+    def look() -> list[Row]:
+        if not query(store, MADE):
+            return []
+        rows = query(store, "SELECT scheduled_at, reason FROM checks ORDER BY scheduled_at")
+        return rows if len(rows) > more_than else []
+
+    return wait_for(f"more than {more_than} checks", look)
 
 
 def end(process: subprocess.Popen[str]) -> float:
@@ -66,8 +73,8 @@ def test_up_ends_in_order_and_begins_again_with_what_was_stored(tmp_path: Path) 
     config, data_dir = tmp_path / "forewarn.yaml", tmp_path / "data"
     with Local() as local:
         config.write_text(config_text(site=local.site.port, hook=local.hook.port, targets=("flow",), at=("ams",)))
-        with running_up(config, data_dir) as up:
-            wait_for("the first checks", lambda: stored_checks(config, data_dir) > 3)
+        with running_up(config, data_dir) as up, open_store(config, data_dir) as store:
+            before = wait_for_checks(store, more_than=3)
             assert_second_is_refused(config, data_dir, up.pid)
             children = children_of(up.pid)
             assert len(children) >= 7  # broker, store, four workers, a producer
@@ -75,22 +82,16 @@ def test_up_ends_in_order_and_begins_again_with_what_was_stored(tmp_path: Path) 
         sys.stderr.write(f"\nforewarn up ended in {seconds:.1f} s\n")
         assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
         assert not (data_dir / FILE_NAME).exists()
-        before = stored_checks(config, data_dir)
-        assert before > 3
-        with running_up(config, data_dir):
-            wait_for("more checks", lambda: stored_checks(config, data_dir) > before + 3)
-            runtime = read_runtime(data_dir)
-            assert runtime.pid
-            sql = "SELECT count() AS checks, min(scheduled_at) AS first, max(scheduled_at) AS last FROM checks"
-            with open_store(config, data_dir) as store:
-                wait_for(
-                    "the ticks of the stopped time, reported as missed",
-                    lambda: all(
-                        row["checks"] == (row["last"] - row["first"]) // 1_000_000 + 1 for row in query(store, sql)
-                    ),
-                )
-                missed = query(store, "SELECT count() AS ticks FROM checks WHERE reason = 'stopped'")
-                assert missed[0]["ticks"] > 0
+        with running_up(config, data_dir), open_store(config, data_dir) as store:
+
+            def accounted_for() -> list[Row]:
+                rows = wait_for_checks(store, more_than=len(before) + 3)
+                ticks = [row["scheduled_at"] for row in rows]
+                whole = all(after - earlier == INTERVAL_US for earlier, after in pairwise(ticks))
+                return rows if whole and ticks[0] == before[0]["scheduled_at"] else []
+
+            rows = wait_for("every tick since the very first", accounted_for)
+            assert "stopped" in {row["reason"] for row in rows}, "the ticks of the stopped time are reported as missed"
 
 
 def assert_second_is_refused(config: Path, data_dir: Path, owner: int) -> None:

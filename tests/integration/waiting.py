@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 WITHIN_S: Final = 90.0
-LOOK_EVERY_S: Final = 0.25
+LOOK_EVERY_S: Final = 0.4
 
 Found = TypeVar("Found")
 
