@@ -333,24 +333,22 @@ def busy(tmp_path: Path) -> Iterator[StoreSettings]:
 
 def test_too_many_queries_at_once_are_told_to_come_again(busy: StoreSettings) -> None:
     """8 run, 64 wait, more get 503; the ping answers all the time; all that were taken are answered."""
-    statuses: list[int] = []
+    answers: list[tuple[int, str | None]] = []
 
     def hold() -> None:
-        statuses.append(ask(busy, "SELECT sleepEachRow(0.25) FROM numbers(2)")[0])
+        status, headers, _ = ask(busy, "SELECT sleepEachRow(0.25) FROM numbers(2)")
+        answers.append((status, headers.get("X-ClickHouse-Exception-Code")))
 
     threads = [threading.Thread(target=hold) for _ in range(90)]
     for thread in threads:
         thread.start()
-    while 503 not in statuses:
+    while any(thread.is_alive() for thread in threads):
         assert ask(busy, path="/ping", method="GET")[0] == 200
-        assert any(thread.is_alive() for thread in threads)
         time.sleep(0.02)
-    refused = ask(busy, "SELECT 1")
-    assert refused[1]["X-ClickHouse-Exception-Code"] == "202"
-    for thread in threads:
-        thread.join()
-    assert statuses.count(503) == 18
-    assert statuses.count(200) == 72
+    taken, refused = answers.count((200, None)), answers.count((503, "202"))
+    assert taken + refused == 90
+    # On a slow machine a few of the first have ended before the last come, and leave their place to them.
+    assert 72 <= taken < 90
     assert ask(busy, "SELECT 1")[2] == "1\n"
 
 
