@@ -184,6 +184,15 @@ class Deployment(ABC):
         """Return all that the processes said, by name."""
         return {path.stem: path.read_text(errors="replace") for path in sorted(self._logs().glob("*.log"))}
 
+    def errors(self) -> list[str]:
+        """Return every line that is an error, and every traceback, by process."""
+        return [
+            f"{name}: {line}"
+            for name, text in self.outputs().items()
+            for line in text.splitlines()
+            if "Traceback" in line or '"level": "error"' in line or '"level": "critical"' in line
+        ]
+
     def last_words(self) -> str:
         """Return the last lines of every process, for a test that failed."""
         parts = [f"supervisor: {self.said}, {self.failure!r}"]

@@ -81,6 +81,7 @@ def assert_nothing_lost_or_twice(deployment: Deployment, target: str) -> None:
     assert_complete(deployment)
     assert probed_twice(deployment) == []
     assert_judged_as_stored(deployment, target)
+    assert deployment.errors() == [], "what is away for a while is a warning, and nothing is missing"
 
 
 def read_by(deployment: Deployment, name: str) -> set[int]:
