@@ -59,6 +59,8 @@ class TargetDetection(Section):
     """A location is silent after two intervals without a check, at least this long."""
     stop_grace: Duration = _duration(_DETECT.stop_grace_us)
     """The same after a producer was stopped in order."""
+    false_warnings_per_series_week: Annotated[float, Field(gt=0, le=100)] = _DETECT.false_warnings_per_series_week
+    """How many false warnings a series may give in a week; the detectors' thresholds are calibrated to it."""
     settle_ticks: _Few = _DETECT.settle_ticks
     """Verdicts are published for so many ticks after a change; raised to the thresholds of `incidents` by itself."""
 

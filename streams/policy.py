@@ -29,6 +29,8 @@ class DetectPolicy:
         min_silence_us: silence = max(2 intervals, this).
         stop_grace_us: Silence after an orderly stop.
         slot_us: Width of a summary and of a clock event.
+        false_warnings_per_series_week: How many false warnings a series may give in a week: every detector's
+            threshold is calibrated to it.
         settle_ticks: Verdicts are published for so many ticks after a change (at least every threshold of
             IncidentPolicy).
     """
@@ -49,6 +51,7 @@ class DetectPolicy:
     min_silence_us: int = 60 * SECOND_US
     stop_grace_us: int = 300 * SECOND_US
     slot_us: int = 10 * SECOND_US
+    false_warnings_per_series_week: float = 0.01
     settle_ticks: int = 5
 
 

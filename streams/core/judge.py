@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from producers.contract import OUTCOME_SUCCESS
 from streams.contract import Deviation, Reason
-from streams.core import deviations
-from streams.core.pending import NO_TEXT, Runs, expand
+from streams.core.judge_series import SeriesJudge
+from streams.core.pending import NO_TEXT, Runs
 from streams.core.quorum import FAILING, UNKNOWN, judge, majority
 from streams.core.reasons import reasons_of, silence
 from streams.core.state import State
@@ -23,25 +22,12 @@ class Judge:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._deviations: list[Deviation] = []
+        self._series = SeriesJudge(state)
         self._counted: list[tuple[Ints, Rows, Bools, Bools]] = []
-        self._readings: tuple[Rows, Rows, Rows, Rows] | None = None
 
     def begin(self, runs: Runs) -> None:
-        """Sort the readings of waiting rows by their run."""
-        readings = self._state.readings
-        self._readings = None
-        if readings.size == 0:
-            return
-        uids = runs.rows["uid"]
-        by_uid = np.argsort(uids)
-        place = np.minimum(np.searchsorted(uids, readings["uid"], sorter=by_uid), uids.size - 1)
-        row = by_uid[place]
-        found = np.flatnonzero(uids[row] == readings["uid"])
-        run = np.searchsorted(runs.start, row[found], side="right") - 1
-        order = np.lexsort((readings["series"][found], run))
-        bounds = np.searchsorted(run[order], np.arange(runs.start.size + 1))
-        self._readings = (bounds[:-1], bounds[1:], found[order], row[found][order])
+        """Take in the runs whose ticks are about to be closed."""
+        self._series.begin(runs)
 
     def close(self, turn: Round, runs: Runs, places: Rows) -> bool:
         """Judge one round.
@@ -64,9 +50,7 @@ class Judge:
             moved = True
         reported, failed = turn.total(turn.reported), turn.total(turn.failed)
         failing = (reported > 0) & (failed >= majority(reported))
-        self._latencies(turn)
-        self._failures(turn, failing)
-        forecast = self._forecasts(turn, runs, places)
+        forecast = self._series.judge(turn, runs, places, failing)
         self._states(turn, reported, failed, silence_changed, forecast)
         location = state.registry.location_of[turn.lanes]
         self._counted.append(
@@ -83,9 +67,7 @@ class Judge:
 
     def take(self) -> list[Deviation]:
         """Return the deviations since the last call, by tick and name."""
-        found, self._deviations = self._deviations, []
-        found.sort(key=lambda each: (each.tick_us, each.target, each.probe, each.location or "", each.metric, each.id))
-        return found
+        return self._series.take()
 
     def silences(self, at_us: int) -> None:
         """See which groups are silent, as of this clock or watermark: nothing that is on its way can change that."""
@@ -206,51 +188,6 @@ class Judge:
             if lanes.silent[lane]:
                 group = int(turn.groups[turn.local[place]])
                 self._state.ticks.leave(lane, group, int(turn.at_us[place]), runs.rows)
-
-    def _latencies(self, turn: Round) -> None:
-        state, rows = self._state, turn.rows
-        if turn.failed.any():
-            state.levels.failed(turn.lanes[turn.failed])
-        says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
-        says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
-        if not says.any():
-            return
-        lanes, groups, at_us = turn.lanes[says], turn.groups[turn.local[says]], turn.at_us[says]
-        changes = state.levels.update(lanes, groups, at_us, rows["duration_us"][says], rows["phases"][says])
-        if changes is not None:
-            self._deviations += deviations.of_levels(state, lanes, at_us, changes)
-
-    def _failures(self, turn: Round, failing: Bools) -> None:
-        state = self._state
-        ticks = state.ticks.groups
-        changes = state.failures.update(turn, failing, ticks.ring, ticks.closings)
-        if changes is not None:
-            for places, active in ((changes.left, True), (changes.back, False)):
-                for place in places.tolist():
-                    group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
-                    self._deviations.append(deviations.of_failures(state, group, tick_us, active=active))
-
-    def _forecasts(self, turn: Round, runs: Runs, places: Rows) -> Bools:
-        """Take in the readings of a round; say which groups' forecasts changed. Shape (m,)."""
-        changed = np.zeros(turn.groups.size, dtype=np.bool_)
-        if self._readings is None:
-            return changed
-        state = self._state
-        start, stop, reading, row = self._readings
-        run = runs.head[places]
-        here = expand(start[run], stop[run])
-        if here.size == 0:
-            return changed
-        rows = runs.rows[row[here]]
-        counts = state.ticks.lanes.active_us[rows["lane"]] <= rows["tick_us"]
-        rows, reading = rows[counts], reading[here][counts]
-        series, value = state.readings["series"][reading], state.readings["value"][reading]
-        for place in state.forecasts.update(series, rows["group"], rows["tick_us"], value).tolist():
-            group, tick_us = int(rows["group"][place]), int(rows["tick_us"][place])
-            self._deviations.append(deviations.of_forecast(state, int(series[place]), tick_us))
-            state.groups.forecasts[group] += 1 if state.forecasts.table.active[series[place]] else -1
-            changed[np.searchsorted(turn.groups, group)] = True
-        return changed
 
     def _states(self, turn: Round, reported: Ints, failed: Ints, silence_changed: Bools, forecast: Bools) -> None:
         """Compare what each group is with what it was; tell what changed and what is still watched."""
