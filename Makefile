@@ -11,8 +11,11 @@ help:  ## what can be made
 demo: $(VENV)/.run  ## the main job on the embedded broker and store, about two minutes
 	$(BIN)/forewarn demo
 
+# Most of the tests wait for brokers and processes: three at a time keep two cores busy. 0 runs them one by one.
+TESTS_AT_ONCE ?= 3
+
 test: $(VENV)/.dev  ## all tests; says at its end what was skipped and why
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy strict, tests too
 	$(BIN)/ruff check .

@@ -34,3 +34,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
 def fresh_database(store: StoreSettings) -> StoreSettings:
     """The same store with the name of a database that nobody has created yet."""
     return replace(store, database=f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests share a process where several run side by side: a module's, and all of one broker."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        broker = None if callspec is None else callspec.params.get("current")
+        item.add_marker(pytest.mark.xdist_group(broker or item.path.stem))

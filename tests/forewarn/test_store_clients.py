@@ -222,6 +222,9 @@ def test_a_session_remembers_set_and_use(database: StoreSettings) -> None:
     other = clickhouse_connect.get_client(**{**options, "session_id": f"session-{database.database}"})
     slow = threading.Thread(target=client.command, args=("SELECT sleepEachRow(1) FROM numbers(3)",))
     slow.start()
+    onlooker = clickhouse_connect.get_client(**options)
+    while not onlooker.command("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleepEachRow%'"):
+        assert slow.is_alive(), "the slow query was never seen at work"
     seen = set()
     while slow.is_alive():
         try:
