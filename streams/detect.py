@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Run one detect worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
     local = LocalStateStore(worker.data_dir / "snapshots")
-    group = DetectGroup(policy, expectations, store=store, local=local, marks=marks)
+    group = DetectGroup(policy, expectations, partitions=log.partitions, store=store, local=local, marks=marks)
     run_worker(group, log, worker, marks=marks)
 
 
@@ -48,12 +48,14 @@ class DetectGroup(StateGroup):
         policy: DetectPolicy,
         expectations: Expectations,
         *,
+        partitions: int,
         store: StateStore,
         local: StateStore,
         marks: KeptMarks | None = None,
     ) -> None:
         def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
-            return DetectPart(Detector(policy, expectations, partition=partition), partition)
+            detector = Detector(policy, expectations, partition=partition, partitions=partitions)
+            return DetectPart(detector, partition)
 
         super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local, marks=marks)
         self._slot_us = policy.slot_us

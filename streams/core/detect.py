@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 
 from producers.contract import CheckColumns
+from producers.topics import partition_of
 from streams.contract import Verdict
 from streams.core import state as whole
 from streams.core.forecast import kind_of
 from streams.core.judge import Judge
+from streams.core.metric_level import judged
 from streams.core.outputs import Outputs
 from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
 from streams.core.state import State
@@ -34,10 +36,23 @@ class Detector:
     not of their order or of how they are cut into messages.
     """
 
-    def __init__(self, policy: DetectPolicy, expectations: Expectations, *, partition: int) -> None:
+    def __init__(
+        self, policy: DetectPolicy, expectations: Expectations, *, partition: int, partitions: int | None = None
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            policy: How to judge; `expectations` may say otherwise of single targets.
+            expectations: What the config names, of all partitions.
+            partition: Which one this is.
+            partitions: How many there are, so that this one knows which targets are its own: those that are never
+                heard of become unknown. None: who sends nothing is not missed (a file of recorded checks).
+        """
         self._policy = policy
         self._expectations = expectations
         self._partition = partition
+        self._partitions = partitions
+        self._expects = False  # the first clock event says from when on the config's targets are missed
         self._take(State(policy, expectations, partition))
 
     def apply(self, columns: CheckColumns) -> Outputs:
@@ -75,6 +90,9 @@ class Detector:
         if at_us > state.clock_us:
             state.clock_us = at_us
             state.summaries.begin(at_us)
+            if not self._expects:
+                self._expects = True
+                state.expect(self._own(), at_us)
             self._close(np.zeros(0, dtype=np.int64), state.rows[:0])
         return self._outputs()
 
@@ -110,17 +128,30 @@ class Detector:
     def _take(self, state: State) -> None:
         self._state = state
         self._judge = Judge(state)
+        self._expects = False
+
+    def _own(self) -> list[str]:
+        """The targets that the config names and whose checks come to this partition."""
+        if self._partitions is None:
+            return []
+        expected = self._state.registry.expected()
+        return [target for target in expected if partition_of(target, self._partitions) == self._partition]
 
     def _read(self, columns: CheckColumns, rows: Structured, admitted: Structured) -> None:
-        """Keep the readings that are forecast of the checks that were admitted."""
+        """Keep the readings of the checks that were admitted: those that are forecast, those whose level is judged."""
         state = self._state
         for metric, values in columns.metrics.items():
-            if kind_of(metric) is None:
+            has_level, is_forecast = judged(metric), kind_of(metric) is not None
+            if not (has_level or is_forecast):
                 continue
             there = np.flatnonzero(np.isfinite(values))
             if admitted.size < rows.size:
                 there = there[np.isin(rows["uid"][there], admitted["uid"])]
             if there.size == 0:
+                continue
+            if has_level:
+                state.metric_readings.add(rows["uid"][there], rows["lane"][there], metric, values[there])
+            if not is_forecast:
                 continue
             readings = np.zeros(there.size, dtype=READING)
             readings["uid"], readings["value"] = rows["uid"][there], values[there]
@@ -167,6 +198,7 @@ class Detector:
         state.rows = joined(others, rest)
         if state.readings.size:
             state.readings = state.readings[np.isin(state.readings["uid"], state.rows["uid"])]
+        state.metric_readings.keep(state.rows["uid"])
         table = state.ticks.groups
         table.due_us[groups] = FOREVER
         waits = runs.head < runs.end

@@ -10,7 +10,7 @@ from streams.core.pending import NO_TEXT, Runs
 from streams.core.quorum import FAILING, UNKNOWN, judge, majority
 from streams.core.reasons import reasons_of, silence
 from streams.core.state import State
-from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, MISSED, PART_SILENT, SLOW
+from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Bools, Ints, Rows
 from streams.core.ticks import Round
 from streams.core.verdict import ProbeState
@@ -76,6 +76,7 @@ class Judge:
         horizon_us = at_us - ticks.lateness_us[: ticks.rows]
         quiet = horizon_us >= self._began_us() + ticks.silence_us[: ticks.rows]
         quiet &= ~state.groups.silent[: ticks.rows]
+        quiet &= state.groups.born_us[: ticks.rows] > NEVER
         # A tick that waits and will close by itself is no silence.
         quiet &= ticks.due_us[: ticks.rows] > at_us
         for group in np.flatnonzero(quiet).tolist():
@@ -196,10 +197,11 @@ class Judge:
         slow = turn.total(turn.reported & state.levels.table.flagged[lane])
         slow_here = (reported > 0) & (slow >= majority(reported))
         often = state.failures.groups.flagged[group]
-        code = judge(reported=reported, failed=failed, deviates=slow_here | often)
+        metric_off = turn.total(turn.reported & (state.lanes.metrics[lane] > 0)) > 0
+        code = judge(reported=reported, failed=failed, deviates=slow_here | often | metric_off)
         part_silent = turn.total(state.ticks.lanes.silent[lane]) > 0
         kinds = FAILS * (code == FAILING) + FAILS_IN_PART * ((failed > 0) & (code != FAILING))
-        kinds = kinds + MISSED * (reported == 0) + SLOW * slow_here
+        kinds = kinds + MISSED * (reported == 0) + SLOW * slow_here + METRIC_OFF * metric_off
         kinds = kinds + FAILS_OFTEN * (often & (code != FAILING)) + PART_SILENT * part_silent
         switched = self._lanes(turn)
         changed = (code != groups.code[group]) | (kinds != groups.kinds[group]) | forecast
@@ -218,12 +220,13 @@ class Judge:
         lanes, lane = self._state.lanes, turn.lanes
         was = lanes.failing[lane]
         switched: Bools = was != turn.failed
-        if switched.any():
-            new = lane[switched & turn.failed]
-            lanes.since_us[new] = turn.at_us[switched & turn.failed]
-            lanes.failing[lane] = turn.failed
+        lanes.failing[lane] = turn.failed
+        # Only a success ends a run of failures: a missed check, or none, says nothing.
+        lanes.since_us[lane[turn.reported & ~turn.failed]] = NEVER
         if turn.failed.any():
             fails = lane[turn.failed]
+            begins = lanes.since_us[fails] == NEVER
+            lanes.since_us[fails[begins]] = turn.at_us[turn.failed][begins]
             lanes.reason[fails] = turn.rows["reason"][turn.failed]
             lanes.status[fails] = turn.rows["status"][turn.failed]
         return switched

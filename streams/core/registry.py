@@ -119,9 +119,13 @@ class Registry:
             raise ValueError(f"snapshot: names do not fit together: {error!r}") from error
         self._refresh()
 
-    def missing(self) -> Iterable[tuple[str, str, str]]:
-        """Yield lanes that the config names for known targets and that are not there yet."""
-        for target in list(self._target_numbers):
+    def expected(self) -> Iterable[str]:
+        """Return the targets that the config names, ordered by name, known or not."""
+        return self._probes.keys()
+
+    def missing(self, targets: Iterable[str]) -> Iterable[tuple[str, str, str]]:
+        """Yield lanes that the config names for these targets and that are not there yet."""
+        for target in targets:
             for probe, expectation in self._probes.get(target, ()):
                 for location in expectation.locations:
                     if (target, probe, location) not in self._lane_numbers:

@@ -1,5 +1,6 @@
 """The whole state of one partition: names, arrays, waiting checks, targets. Saved and loaded as one."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -8,8 +9,10 @@ import numpy as np
 from streams.core.failures import Failures
 from streams.core.forecast import Forecasts, kind_of
 from streams.core.levels import Levels
+from streams.core.metric_level import MetricLevels
 from streams.core.pending import READING, ROW, Structured, Texts
 from streams.core.policies import Policies
+from streams.core.readings import Readings
 from streams.core.registry import Added, Registry
 from streams.core.snapshot import pack, unpack
 from streams.core.states import GroupStates, LaneStates
@@ -20,7 +23,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-1"
+CODE: Final = "detect-2"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -30,6 +33,7 @@ class State:
     Attributes:
         rows: Checks whose tick is open; readings: their metrics.
         series: The number of each (lane, metric) that is forecast.
+        metric_readings: The metrics whose level is judged, with numbers of their own.
         next_uid: Of the next check.
         clock_us, watermark_us: NEVER before the first.
     """
@@ -46,6 +50,8 @@ class State:
         self.levels = Levels(self.policies)
         self.failures = Failures(self.policies)
         self.forecasts = Forecasts(self.policies)
+        self.metric_levels = MetricLevels(self.policies)
+        self.metric_readings = Readings(self.metric_levels.add)
         self.verdicts = Verdicts()
         self.summaries = Summaries(policy.slot_us, partition)
         self.reasons = Texts()
@@ -80,6 +86,12 @@ class State:
             group = int(registry.group_of[lane])
             self.ticks.add_lane(lane, group, expected=registry.is_named(lane))
 
+    def expect(self, targets: Iterable[str], at_us: int) -> None:
+        """Miss from `at_us` on what the config names of these targets and nobody has heard of yet."""
+        self._add_missing(targets, at_us)
+        born_us = self.groups.born_us[: self.groups.rows]
+        born_us[born_us == NEVER] = at_us
+
     def series_of(self, lanes: Rows, metric: str) -> Rows:
         """Return the number of each (lane, metric), new ones if need be. Shape (n,)."""
         kind = kind_of(metric)
@@ -105,6 +117,7 @@ class State:
             "reasons": self.reasons.known,
             "addresses": self.addresses.known,
             "metrics": self.metrics,
+            "metric_names": self.metric_readings.names,
             "numbers": [self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us],
             "counts": [
                 [slot_us, location, *both]
@@ -123,8 +136,10 @@ class State:
             **self.failures.groups.arrays("failure_group"),
             **self.failures.lanes.arrays("failure_lane"),
             **self.forecasts.table.arrays("forecast"),
+            **self.metric_levels.table.arrays("metric_level"),
             "rows": self.rows.view(np.uint8),
             "readings": self.readings.view(np.uint8),
+            "metric_readings": self.metric_readings.waiting.view(np.uint8),
         }
         return pack(meta, arrays)
 
@@ -157,6 +172,8 @@ class State:
         self.failures.lanes.load("failure_lane", arrays, lanes)
         self.metrics = [str(metric) for metric in meta["metrics"]]
         self.forecasts.table.load("forecast", arrays, len(self.metrics))
+        self.metric_readings.load(meta["metric_names"], arrays["metric_readings"])
+        self.metric_levels.table.load("metric_level", arrays, len(self.metric_readings.names))
         owners = self.forecasts.table.lane[: len(self.metrics)].tolist()
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
@@ -176,11 +193,16 @@ class State:
             if was_named != bool(ticks.groups.named[group]) or interval_us != ticks.groups.interval_us[group]:
                 ticks.groups.due_us[group] = min(int(ticks.groups.due_us[group]), self.watermark_us)  # look again
             self._recount(group, was_named=was_named)
-        missing = list(registry.missing())
+        # Missed from the next clock event on: how long nobody was here to hear of them says nothing.
+        self._add_missing(registry.targets, NEVER)
+
+    def _add_missing(self, targets: Iterable[str], born_us: int) -> None:
+        registry = self.registry
+        groups, lanes = len(registry.groups), len(registry.lanes)
+        missing = list(registry.missing(targets))
         if missing:
-            groups, lanes = len(registry.groups), len(registry.lanes)
             registry.add(missing)
-            self.add(Added(range(groups, len(registry.groups)), range(lanes, len(registry.lanes))), self.clock_us)
+            self.add(Added(range(groups, len(registry.groups)), range(lanes, len(registry.lanes))), born_us)
 
     def _recount(self, group: int, *, was_named: bool) -> None:
         """Count again which lanes a group waits for: what the config names anew at once, what it dropped no more."""

@@ -15,6 +15,7 @@ MISSED: Final = 4
 SLOW: Final = 8
 FAILS_OFTEN: Final = 16
 PART_SILENT: Final = 32
+METRIC_OFF: Final = 64
 """Bits of `kinds`: which kinds of reasons a group has. Forecasts are counted apart."""
 
 
@@ -25,7 +26,7 @@ class GroupStates(Table):
         code: Of `quorum`; -1 before the first tick.
         settle: So many more ticks are published.
         silent: No tick had a check for its silence.
-        born_us: When the group was first heard of.
+        born_us: When the group was first heard of, or missed, if the config names it; NEVER until the next clock event.
         address: The number of the address that was talked to last.
     """
 
@@ -51,17 +52,21 @@ class LaneStates(Table):
     """State by lane.
 
     Attributes:
-        failing, since_us: Its last check failed, and so did all since that tick.
+        failing: It failed at the group's last closed tick.
+        since_us: The first of its failed checks since its last success; NEVER if it failed none.
+        metrics: So many of its metrics have left their norm.
         reason, status: Numbers of the last failure's reason, and its HTTP status.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "failing": Column(np.bool_, 0),
         "since_us": Column(np.int64, NEVER),
+        "metrics": Column(np.int64, 0),
         "reason": Column(np.int64, NO_TEXT),
         "status": Column(np.int64, NO_TEXT),
     }
     failing: Bools
     since_us: Ints
+    metrics: Ints
     reason: Ints
     status: Ints

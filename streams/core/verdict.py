@@ -46,12 +46,15 @@ class TargetState(msgspec.Struct, kw_only=True):
     """What a target is, and what waits to be said of it.
 
     Attributes:
+        known_us: The tick at which it was last known again after being unknown: no verdict is dated back before it,
+            as what nobody saw is not accounted.
         signature: What a change is told by: the verdict, failing locations, and what reasons tell (`_told`).
     """
 
     code: int = UNKNOWN
     since_us: int = NEVER
     tick_us: int = NEVER
+    known_us: int = NEVER
     address: str | None = None
     signature: list[str] = []
     probes: dict[str, ProbeState] = {}
@@ -138,8 +141,10 @@ def _verdict(name: str, target: TargetState, now: list[ProbeState]) -> Verdict:
     tick_us, previous = now[0].tick_us, NAMES[target.code]
     changed = signature != target.signature
     if code != target.code or target.tick_us == NEVER:
+        if target.code == UNKNOWN and target.tick_us != NEVER:
+            target.known_us = tick_us
         worst = [state.since_us for state in probes if state.code == code]
-        target.since_us = min(worst) if code in (FAILING, UNKNOWN) else tick_us
+        target.since_us = max(min(worst), target.known_us) if code in (FAILING, UNKNOWN) else tick_us
     target.code, target.tick_us, target.signature = code, tick_us, signature
     target.address = next((state.address for state in now if state.address is not None), target.address)
     return Verdict(

@@ -100,6 +100,16 @@ def test_a_verdict_holds_only_as_long_as_somebody_measures(session: Session, cli
     assert spent.unknown_us == END_US - START_US - spent.healthy_us
 
 
+def test_a_target_that_never_sent_a_check_is_listed_as_unknown(session: Session, client: Client) -> None:
+    """Its one verdict says so; all of its time is unknown and no availability is made up."""
+    put(session, verdict("unknown", START_US + DAY_US, target="main/mute", previous="unknown"))
+    made = report(client)
+    assert [page.target for page in made.targets] == ["main/mute"]
+    assert made.targets[0].account.unknown_us == END_US - START_US
+    assert made.targets[0].account.availability is None
+    assert "main/mute" in render_html(made)
+
+
 @pytest.mark.parametrize(("unknown", "up", "down"), [("excluded", 8, 1), ("up", 9, 1), ("down", 8, 2)])
 def test_unknown_time_counts_as_the_policy_says(
     session: Session, client: Client, unknown: Unknown, up: int, down: int

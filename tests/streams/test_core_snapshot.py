@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from streams.core.detect import CODE
 from streams.core.snapshot import MAGIC, pack, unpack
 from streams.policy import Expectations
 from tests.streams.timelines import INTERVAL, START, Row, columns, detector, expectations
@@ -69,7 +70,7 @@ def test_another_form_is_refused() -> None:
 def test_a_payload_without_its_arrays_is_refused() -> None:
     """A right code with missing parts says what is missing."""
     with pytest.raises(ValueError, match="snapshot"):
-        detector().restore(pack({"code": "detect-1"}, {}))
+        detector().restore(pack({"code": CODE}, {}))
 
 
 def test_a_snapshot_of_a_restored_detector_is_the_same() -> None:
