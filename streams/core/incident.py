@@ -108,6 +108,8 @@ def counts_failures(reason: Reason) -> bool:
 def _signal(reason: Reason) -> str:
     if counts_failures(reason):
         return "failures"
+    if reason.kind == "metric_level":
+        return reason.kind  # load, memory, queues rise together: one signal
     return reason.metric if reason.metric is not None else reason.kind
 
 

@@ -22,6 +22,7 @@ class SeriesJudge:
     def begin(self, runs: Runs) -> None:
         """Sort the readings of waiting rows by their run."""
         readings = self._state.readings
+        self._state.metric_readings.sort(runs)
         self._readings = None
         if readings.size == 0:
             return
@@ -45,11 +46,11 @@ class SeriesJudge:
             failing: Which groups fail by quorum, shape (m,).
 
         Returns:
-            Which groups' forecasts changed, shape (m,).
+            Which groups' forecasts or metrics changed, shape (m,).
         """
         self._latencies(turn)
         self._failures(turn, failing)
-        return self._forecasts(turn, runs, places)
+        return self._forecasts(turn, runs, places) | self._metrics(turn, runs, places)
 
     def take(self) -> list[Deviation]:
         """Return the deviations since the last call, by tick and name."""
@@ -79,6 +80,21 @@ class SeriesJudge:
                 for place in places.tolist():
                     group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
                     self._deviations.append(deviations.of_failures(state, group, tick_us, active=active))
+
+    def _metrics(self, turn: Round, runs: Runs, places: Rows) -> Bools:
+        """Judge the levels of a round's metrics; say which groups have other ones off their norm. Shape (m,)."""
+        changed = np.zeros(turn.groups.size, dtype=np.bool_)
+        state = self._state
+        readings = state.metric_readings.round(runs, places, state.ticks.lanes.active_us)
+        if readings is None:
+            return changed
+        changes = state.metric_levels.update(readings.series, readings.groups, readings.tick_us, readings.value)
+        if changes is not None:
+            self._deviations += deviations.of_metrics(state, readings, changes)
+            for there, step in ((changes.left, 1), (changes.back, -1), (changes.rebased, -1)):
+                np.add.at(state.lanes.metrics, readings.lanes[there], step)
+                changed[np.searchsorted(turn.groups, readings.groups[there])] = True
+        return changed
 
     def _forecasts(self, turn: Round, runs: Runs, places: Rows) -> Bools:
         """Take in the readings of a round; say which groups' forecasts changed. Shape (m,)."""

@@ -9,8 +9,9 @@ from streams.contract import SERVICE, Reason
 from streams.core.cause import instant, names, span
 from streams.core.forecast import CERTIFICATE, UNKNOWN_US
 from streams.core.pending import NO_TEXT
+from streams.core.reasons_metric import metrics_off
 from streams.core.state import State
-from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, MISSED, PART_SILENT, SLOW
+from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Rows
 from streams.policy import DAY_US
 
@@ -43,6 +44,8 @@ def reasons_of(state: State, group: int, tick_us: int, reported: list[str], fore
         found.append(_slow(state, group, lanes, tick_us, reported))
     if kinds & FAILS_OFTEN:
         found.append(_fails_often(state, group))
+    if kinds & METRIC_OFF:
+        found += metrics_off(state, group, tick_us, reported)
     if kinds & MISSED:
         found.append(_missed(state, group, lanes, tick_us))
     by_metric: dict[str, list[int]] = {}
