@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from producers.contract import CheckColumns
+from producers.contract import OUTCOME_FAILURE, CheckColumns
 from producers.topics import partition_of
 from streams.contract import Verdict
 from streams.core import state as whole
@@ -75,6 +75,7 @@ class Detector:
         report(state.locations, state.registry.location_of[lane], rows["tick_us"])
         admitted = state.ticks.admit(rows)
         self._read(columns, rows, admitted.rows)
+        self._note(columns, int(rows["uid"][0]), admitted.rows)
         superfluous = self._close(np.unique(admitted.rows["group"]), admitted.rows)
         # What does not count and comes twice is said once: of n checks no more than n went nowhere.
         redelivered = min(admitted.redelivered + superfluous, len(columns) - admitted.late)
@@ -158,6 +159,13 @@ class Detector:
             readings["series"] = state.series_of(rows["lane"][there], metric)
             state.readings = np.concatenate([state.readings, readings])
 
+    def _note(self, columns: CheckColumns, first_uid: int, admitted: Structured) -> None:
+        """Keep what failed checks that were admitted say of themselves, for the reason that tells of them."""
+        for uid in admitted["uid"][admitted["outcome"] == OUTCOME_FAILURE].tolist():
+            detail = columns.detail[uid - first_uid]
+            if detail is not None:
+                self._state.details[uid] = detail
+
     def _close(self, touched: Ints, arrived: Structured) -> int:
         """Close every tick that can be closed now, in rounds of one tick a group.
 
@@ -198,6 +206,9 @@ class Detector:
         state.rows = joined(others, rest)
         if state.readings.size:
             state.readings = state.readings[np.isin(state.readings["uid"], state.rows["uid"])]
+        if state.details:
+            waiting = set(state.rows["uid"].tolist())
+            state.details = {uid: detail for uid, detail in state.details.items() if uid in waiting}
         state.metric_readings.keep(state.rows["uid"])
         table = state.ticks.groups
         table.due_us[groups] = FOREVER

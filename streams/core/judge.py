@@ -239,7 +239,9 @@ class Judge:
         reported = [state.registry.lanes[lane][2] for lane in lanes[turn.reported[at]].tolist()]
         failed = [state.registry.lanes[lane][2] for lane in lanes[turn.failed[at]].tolist()]
         forecasts = state.active_forecasts(group) if state.groups.forecasts[group] > 0 else []
-        reasons = reasons_of(state, group, tick_us, reported, forecasts)
+        failing = zip(lanes[turn.failed[at]].tolist(), turn.rows["uid"][at][turn.failed[at]].tolist(), strict=True)
+        details = {lane: state.details[uid] for lane, uid in failing if uid in state.details}
+        reasons = reasons_of(state, group, tick_us, reported, forecasts, details)
         code = int(state.groups.code[group])
         since_us = tick_us
         if code == FAILING:

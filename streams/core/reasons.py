@@ -1,7 +1,7 @@
 """Why a group is what it is, for a machine and, in one sentence, for a person."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -25,7 +25,14 @@ def latency_text(duration_us: float) -> str:
     return f"{duration_us / 1e6:.1f} s"
 
 
-def reasons_of(state: State, group: int, tick_us: int, reported: list[str], forecasts: Iterable[int]) -> list[Reason]:
+def reasons_of(
+    state: State,
+    group: int,
+    tick_us: int,
+    reported: list[str],
+    forecasts: Iterable[int],
+    details: Mapping[int, str],
+) -> list[Reason]:
     """Return all reasons of a group at a closed tick, most telling first.
 
     Args:
@@ -34,12 +41,13 @@ def reasons_of(state: State, group: int, tick_us: int, reported: list[str], fore
         tick_us: The tick.
         reported: Locations that reported at it.
         forecasts: Series of this group that warn.
+        details: What the failed checks of this tick say of themselves, by lane.
     """
     kinds = int(state.groups.kinds[group])
     lanes = state.registry.lanes_of(group)
     found: list[Reason] = []
     if kinds & (FAILS | FAILS_IN_PART):
-        found.append(_failing(state, group, lanes, len(reported), whole=bool(kinds & FAILS)))
+        found.append(_failing(state, group, lanes, len(reported), details, whole=bool(kinds & FAILS)))
     if kinds & SLOW:
         found.append(_slow(state, group, lanes, tick_us, reported))
     if kinds & FAILS_OFTEN:
@@ -73,23 +81,26 @@ def silence(state: State, group: int, lanes: Rows, since_us: int, *, whole: bool
     )
 
 
-def _failing(state: State, group: int, lanes: Rows, reported: int, *, whole: bool) -> Reason:
+def _failing(
+    state: State, group: int, lanes: Rows, reported: int, details: Mapping[int, str], *, whole: bool
+) -> Reason:
     failing = lanes[state.lanes.failing[lanes]]
     since_us = int(state.lanes.since_us[failing].min())
     causes = Counter(_cause(state, lane) for lane in failing.tolist())
     most = min(causes.items(), key=lambda item: (-item[1], item[0]))[0]
     where = _locations(state, failing)
     head = "failing: " if whole else "checks fail: "
-    first = state.lanes.reason[failing[0]]
+    first = next(lane for lane in failing.tolist() if _cause(state, lane) == most)
+    text = f"{head}{most} at {names(where)} ({failing.size} of {reported} locations), since {instant(since_us)}"
     return Reason(
         kind="failing" if whole else "partial_failure",
         subject=SERVICE,
-        text=f"{head}{most} at {names(where)} ({failing.size} of {reported} locations), since {instant(since_us)}",
+        text=f"{text}: {details[first]}" if first in details else text,
         probe=state.registry.groups[group][1],
         since_us=since_us,
         severity="critical" if whole else "warning",
         locations=where,
-        failure=state.reasons.text(int(first)) or "unknown",
+        failure=state.reasons.text(int(state.lanes.reason[first])) or "unknown",
     )
 
 

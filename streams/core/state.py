@@ -32,6 +32,7 @@ class State:
 
     Attributes:
         rows: Checks whose tick is open; readings: their metrics.
+        details: What failed checks among these rows say of themselves, by uid.
         series: The number of each (lane, metric) that is forecast.
         metric_readings: The metrics whose level is judged, with numbers of their own.
         next_uid: Of the next check.
@@ -60,6 +61,7 @@ class State:
         self.metrics: list[str] = []
         self.rows: Structured = np.zeros(0, dtype=ROW)
         self.readings: Structured = np.zeros(0, dtype=READING)
+        self.details: dict[int, str] = {}
         self.next_uid = 0
         self.clock_us = NEVER
         self.watermark_us = NEVER
@@ -119,6 +121,7 @@ class State:
             "metrics": self.metrics,
             "metric_names": self.metric_readings.names,
             "numbers": [self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us],
+            "details": list(self.details.items()),
             "counts": [
                 [slot_us, location, *both]
                 for slot_us, counts in self.summaries.counts.items()
@@ -179,6 +182,7 @@ class State:
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
         self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us = meta["numbers"]
+        self.details = dict(meta["details"])
         for slot_us, location, reported, failed in meta["counts"]:
             self.summaries.counts.setdefault(slot_us, {})[location] = (reported, failed)
         self.verdicts.load(msgspec.convert(meta["targets"], dict[str, TargetState]))

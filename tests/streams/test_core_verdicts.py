@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from producers.contract import OUTCOME_FAILURE
 from streams.core.quorum import majority
 from streams.policy import Expectations, ProbeExpectation
 from tests.streams.timelines import (
@@ -85,6 +86,29 @@ def test_failing_is_dated_back_to_the_first_failing_check() -> None:
     assert failing.reasons[0].kind == "failing"
     assert failing.reasons[0].failure == "timeout"
     assert "timeout at ams and fra (2 of 2 locations)" in failing.reasons[0].text
+
+
+def test_the_reason_says_what_the_failed_checks_say_of_themselves() -> None:
+    """The detail of a check with the most frequent cause, of the tick that is told; after a restart too."""
+    core, config = detector(expectations("ams", "fra", "nyc")), expectations("ams", "fra", "nyc")
+    for tick in range(3):
+        core.apply(columns([Row(tick_us=START + tick * INTERVAL, location=place) for place in ("ams", "fra", "nyc")]))
+    failed = [
+        Row(tick_us=START + 3 * INTERVAL, location=place, outcome=OUTCOME_FAILURE, reason=reason, detail=detail)
+        for place, reason, detail in (
+            ("ams", "dns_error", "the name shop.example does not exist"),
+            ("fra", "connection_error", "no connection to 192.0.2.1:443: refused"),
+            ("nyc", "connection_error", "no connection to 192.0.2.7:443: refused"),
+        )
+    ]
+    core.apply(columns(failed[:2]))
+    restored = detector(config)
+    restored.restore(core.snapshot())
+    [verdict] = Published().add(restored.apply(columns(failed[2:]))).verdicts
+    [reason] = verdict.reasons
+    assert reason.failure == "connection_error"
+    assert reason.text.endswith(": no connection to 192.0.2.1:443: refused")
+    assert "connection_error at ams, fra and nyc (3 of 3 locations)" in reason.text
 
 
 def test_partial_failure_names_the_location() -> None:

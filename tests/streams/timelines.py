@@ -36,6 +36,7 @@ class Row:
     started_us: int | None = None
     reason: str | None = None
     address: str | None = None
+    detail: str | None = None
     disturbed: bool = False
     phases: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +68,7 @@ def columns(rows: Sequence[Row]) -> CheckColumns:
             if any(phase in row.phases for row in rows)
         },
         metrics={name: np.array([row.metrics.get(name, np.nan) for row in rows], dtype=np.float64) for name in metrics},
-        detail=[None for _ in rows],
+        detail=[row.detail for row in rows],
         disturbed=np.array([row.disturbed for row in rows], dtype=np.bool_),
     )
 
