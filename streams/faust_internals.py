@@ -5,7 +5,7 @@ import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiokafka
 import aiokafka.client
@@ -80,6 +80,31 @@ class _DaemonThread(WorkerThread):
 def use_daemon_threads(app: faust.App) -> None:
     """Let the process end even if the consumer's thread hangs in a broker that is away. Before the start."""
     _consumer(app)._thread.Worker = _DaemonThread  # noqa: SLF001
+
+
+def shorten_waits(app: faust.App, *, fetch_wait_ms: int | None) -> None:
+    """Leave out the second that Faust gives tables to register, of which there are none. Before the start.
+
+    Args:
+        app: That will be started.
+        fetch_wait_ms: How long the broker may keep a fetch that has nothing to answer; None leaves Faust's 1500.
+    """
+    cast("Any", app.tables).sleep = _at_once
+    if fetch_wait_ms is None:
+        return
+    thread = _consumer(app)._thread  # noqa: SLF001
+    create = thread._create_consumer  # noqa: SLF001
+
+    def create_with_wait(*given: Any, **options: Any) -> aiokafka.AIOKafkaConsumer:
+        client = create(*given, **options)
+        client._fetch_max_wait_ms = fetch_wait_ms  # read when the client starts
+        return client
+
+    thread._create_consumer = create_with_wait  # noqa: SLF001
+
+
+async def _at_once(_seconds: object) -> None:
+    await asyncio.sleep(0)
 
 
 def generation(app: faust.App) -> int:

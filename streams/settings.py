@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from streams.policy import SECOND_US
+
+
+SESSION_TIMEOUT_ALONE_S: Final = 2.0
+"""For a group of one worker at an embedded broker: it reads after one second instead of five."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +20,8 @@ class WorkerSettings:
         observe_port: Port of /healthz and /metrics on `observe_host`; 0 takes a free one, None has none.
         snapshot_interval_us: How often state is kept and positions are committed.
         session_timeout_s: A worker that is silent for so long loses its partitions. Kafka's lower bound is
-            `group.min.session.timeout.ms` (6 s by default); the embedded broker has none.
+            `group.min.session.timeout.ms` (6 s by default). The embedded broker has none, and lets a group wait
+            for more members for half of this, in steps of a second; hence SESSION_TIMEOUT_ALONE_S.
         start_timeout_s: How long the broker may be away at the start.
         stop_timeout_s: How long an orderly end may wait for acknowledgements and for the store.
         outbox_max_bytes: Bound of the outbox of a forgetful log.

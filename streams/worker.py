@@ -37,6 +37,8 @@ LAG_EXPORT_S: Final = 5.0
 KEPT_TOO_LONG_AGO_S: Final = 60.0
 FAUST_STOP_S: Final = 1.5
 START_RETRY_S: Final = 1.0
+FORGETFUL_FETCH_WAIT_MS: Final = 200
+"""Tansu does not answer a waiting fetch when a message comes, but looks again after half of this. Kafka does."""
 
 log_line = telemetry.logger(__name__)
 
@@ -195,6 +197,8 @@ class Worker:
 
     async def _start_and_wait(self) -> None:
         faust_internals.use_daemon_threads(self._app)
+        wait_ms = FORGETFUL_FETCH_WAIT_MS if self._log.forgetful else None
+        faust_internals.shorten_waits(self._app, fetch_wait_ms=wait_ms)
         starting = self._task(self._start_faust())
         self._sender.put_stored(self._outgoing.unsent)
         self._task(self._intake.save_forever(self._settings.snapshot_interval_us / 1_000_000))

@@ -1,5 +1,6 @@
 """`forewarn worker`: one of the stream workers, until SIGTERM."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from forewarn.config import Config, load
 from forewarn.places import find_log, find_store
 from producers.settings import LogSettings
 from producers.telemetry import configure_logging
-from streams.settings import WorkerSettings
+from streams.settings import SESSION_TIMEOUT_ALONE_S, WorkerSettings
 
 Name = Literal["detect", "incidents", "alerts", "sink"]
 
@@ -31,6 +32,8 @@ def worker(
     settings = WorkerSettings(
         data_dir=data_dir / "workers" / name, observe_host=observe_host, observe_port=observe_port
     )
+    if log.forgetful:
+        settings = replace(settings, session_timeout_s=SESSION_TIMEOUT_ALONE_S)
     if name == "sink":
         import analytics.sink  # noqa: PLC0415 - a worker loads its own part only
 
