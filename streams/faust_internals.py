@@ -97,7 +97,7 @@ def shorten_waits(app: faust.App, *, fetch_wait_ms: int | None) -> None:
 
     def create_with_wait(*given: Any, **options: Any) -> aiokafka.AIOKafkaConsumer:
         client = create(*given, **options)
-        client._fetch_max_wait_ms = fetch_wait_ms  # read when the client starts
+        client._fetch_max_wait_ms = fetch_wait_ms  # noqa: SLF001 - read when the client starts
         return client
 
     thread._create_consumer = create_with_wait  # noqa: SLF001

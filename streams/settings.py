@@ -6,7 +6,6 @@ from typing import Final
 
 from streams.policy import SECOND_US
 
-
 SESSION_TIMEOUT_ALONE_S: Final = 2.0
 """For a group of one worker at an embedded broker: it reads after one second instead of five."""
 
