@@ -32,16 +32,16 @@ class Marks(OutboxMarks, KeptMarks, Protocol):
 
 
 class Marked:
-    """The marks of what one state has taken in, by outbox and place. Without `to` nothing is noted."""
+    """The marks of what one state has taken in, by outbox and place; nothing unless they are wanted (`noting`)."""
 
-    def __init__(self, reader: str, *, to: KeptMarks | None) -> None:
+    def __init__(self, reader: str, *, noting: bool) -> None:
         self._reader = reader
-        self._to = to
+        self._noting = noting
         self._marks: dict[Key, Mark] = {}
 
     def note(self, message: LogMessage) -> None:
         """Take note of a message that is in the state now."""
-        found = None if self._to is None else mark_of(message.headers)
+        found = mark_of(message.headers) if self._noting else None
         if found is None:
             return
         outbox_id, seq = found
