@@ -18,6 +18,7 @@ from forewarn.config_types import Surroundings
 from forewarn.config_yaml import Document, KeyPath, Tree, parse
 from forewarn.errors import ConfigError, NotRunningError, Problem
 from forewarn.runtime import Runtime
+from forewarn.watched import watched
 from producers.settings import LogSettings, ProducerSettings, Target
 from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy, ProbeExpectation
 
@@ -186,7 +187,11 @@ class Config:
             for channel in alerts.channels
         )
         return AlertPolicy(
-            channels=channels, reminder_us=alerts.reminder, timeout_us=alerts.timeout, give_up_us=alerts.give_up
+            channels=channels,
+            watched={(target.id, probe.name): watched(probe) for target in self.targets() for probe in target.probes},
+            reminder_us=alerts.reminder,
+            timeout_us=alerts.timeout,
+            give_up_us=alerts.give_up,
         )
 
     def _require(self, part: Part) -> None:

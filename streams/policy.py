@@ -119,12 +119,14 @@ class AlertPolicy:
     """How alerts are sent.
 
     Attributes:
+        watched: What each (target, probe) looks at, as an alert names it: a URL without secrets, an address.
         reminder_us: An open, unacknowledged outage is told again after this; None never.
         timeout_us: Of one delivery.
         give_up_us: A delivery is retried with backoff until this has passed, then recorded as given up.
     """
 
     channels: tuple[Channel, ...] = ()
+    watched: Mapping[tuple[str, str], str] = field(default_factory=dict)
     reminder_us: int | None = 3600 * SECOND_US
     timeout_us: int = 10 * SECOND_US
     give_up_us: int = 3600 * SECOND_US

@@ -8,12 +8,15 @@ from streams.blocking import in_thread
 from streams.channels.message import Message
 from streams.errors import DeliveryError
 
-TYPES: Final = {
-    "initial": apprise.NotifyType.WARNING,
-    "reminder": apprise.NotifyType.WARNING,
-    "escalation": apprise.NotifyType.FAILURE,
-    "resolved": apprise.NotifyType.SUCCESS,
-}
+TYPES: Final = {"outage": apprise.NotifyType.FAILURE, "early_warning": apprise.NotifyType.WARNING}
+"""How an open incident looks (colour, icon) by its kind; others are for information."""
+
+
+def notify_type(message: Message) -> apprise.NotifyType:
+    """Return how the service is asked to show a message."""
+    if message.kind == "resolved":
+        return apprise.NotifyType.SUCCESS
+    return TYPES.get(message.incident.kind, apprise.NotifyType.INFO)
 
 
 class AppriseService:
@@ -34,7 +37,7 @@ class AppriseService:
 
     def _send(self, message: Message) -> bool:
         try:
-            done = self._service.notify(body=message.text, title=message.title, notify_type=TYPES[message.kind])
+            done = self._service.notify(body=message.text, title=message.title, notify_type=notify_type(message))
         except Exception as error:  # a plugin of a hundred may raise anything; its text may hold the address
             raise DeliveryError(f"apprise: {type(error).__name__}", permanent=False) from error
         return bool(done)

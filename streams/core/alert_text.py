@@ -1,5 +1,7 @@
 """What an alert says, in words: title and text. Numbers with their units, times in UTC."""
 
+from collections.abc import Iterator, Mapping
+
 from streams.contract import AlertKind, Incident, Reason
 from streams.core.cause import instant, names, span
 
@@ -22,27 +24,38 @@ def subject(incident: Incident) -> str:
 
 def title(incident: Incident, kind: AlertKind, *, now_us: int) -> str:
     """Return one line: how bad, about what, and the short of it."""
-    stage = _STAGES[incident.kind]
+    stage, about, cause = _STAGES[incident.kind], subject(incident), _cause(incident)
     if kind == "resolved":
-        line = f"Resolved after {span(_lasted_us(incident, now_us))}: {stage.lower()}: {subject(incident)}"
+        line = f"Resolved after {span(_lasted_us(incident, now_us))}: {stage.lower()}: {about}"
     elif kind == "reminder":
-        line = f"Still open for {span(_lasted_us(incident, now_us))}: {stage.lower()}: {subject(incident)}"
+        line = f"Still open for {span(_lasted_us(incident, now_us))}: {stage.lower()}: {about}: {cause}"
     elif kind == "escalation":
-        line = f"Now an outage: {subject(incident)}: {incident.cause}"
+        line = f"Now an outage: {about}: {cause}"
     else:
-        line = f"{stage}: {subject(incident)}: {incident.cause}"
+        line = f"{stage}: {about}: {cause}"
     line = " ".join(line.split())
     return line if len(line) <= MAX_TITLE_CHARS else line[: MAX_TITLE_CHARS - 1] + "…"
 
 
-def text(incident: Incident, kind: AlertKind, *, now_us: int) -> str:
-    """Return what a person needs: what, since when, how far from normal, where, in which phase, how long is left."""
+def text(incident: Incident, kind: AlertKind, *, now_us: int, watched: Mapping[tuple[str, str], str]) -> str:
+    """Return what a person needs: what, since when, how far from normal, where, in which phase, how long is left.
+
+    Args:
+        incident: Its newest revision.
+        kind: Of the alert.
+        now_us: Wall clock, microseconds UTC.
+        watched: What a person would look at, by (target, probe): a masked URL, an address.
+    """
     what = "Target" if incident.target is not None else "Location"
     lines = [
         f"{what}: {incident.target or incident.location or incident.subject}",
-        f"What: {_STAGES[incident.kind].lower()}: {incident.cause}",
+        f"What: {_STAGES[incident.kind].lower()}: {_cause(incident)}",
+        *_probes(incident, watched),
         f"Since: {instant(incident.began_at_us)} ({span(_lasted_us(incident, now_us))})",
     ]
+    if incident.outage_at_us is not None and incident.warned_at_us is not None:
+        before = span(incident.outage_at_us - incident.warned_at_us)
+        lines.append(f"Warned: {instant(incident.warned_at_us)}, {before} before the outage was declared")
     if incident.resolved_at_us is not None:
         lines.append(f"Resolved: {instant(incident.resolved_at_us)}")
     if kind != "resolved":
@@ -76,6 +89,20 @@ def _short(value: float) -> str:
 def _lasted_us(incident: Incident, now_us: int) -> int:
     end_us = now_us if incident.resolved_at_us is None else incident.resolved_at_us
     return max(0, end_us - incident.began_at_us)
+
+
+def _cause(incident: Incident) -> str:
+    """Return the cause without what stands beside it anyway: since when, and that an outage is failing."""
+    began = f" since {instant(incident.began_at_us)}"
+    cause = incident.cause.replace(f",{began}", "").replace(began, "")
+    return cause.removeprefix("failing: ") if incident.kind == "outage" else cause
+
+
+def _probes(incident: Incident, watched: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """Yield a line for each probe that a reason comes from, with what it looks at, if the config says so."""
+    for probe in dict.fromkeys(reason.probe for reason in incident.reasons if incident.target is not None):
+        place = watched.get((incident.target or "", probe))
+        yield f"Probe: {probe}" if place is None else f"Probe: {probe}, {place}"
 
 
 def _numbers(reason: Reason) -> str | None:

@@ -8,7 +8,7 @@ An alert is done when its record has come back through the topic `alerts`, and n
 between sends it again: at least once for each key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,7 +137,7 @@ class Alerting:
         for case in self._cases.values():
             step = None if case.incident is None or case.quiet else self._next(case, case.incident, channel, now_us)
             if step is not None and case.incident is not None:
-                found.append(_due(case.incident, *step, channel, now_us))
+                found.append(_due(case.incident, *step, channel, now_us, self._policy.watched))
         return sorted(found, key=lambda one: (one.incident.opened_at_us, one.key))
 
     def _next(self, case: _Case, incident: Incident, channel: Channel, now_us: int) -> tuple[AlertKind, int] | None:
@@ -195,7 +195,14 @@ def _is_over(case: _Case) -> bool:
     return case.incident is None or case.incident.resolved_at_us is not None
 
 
-def _due(incident: Incident, kind: AlertKind, number: int, channel: Channel, now_us: int) -> Due:
+def _due(
+    incident: Incident,
+    kind: AlertKind,
+    number: int,
+    channel: Channel,
+    now_us: int,
+    watched: Mapping[tuple[str, str], str],
+) -> Due:
     return Due(
         key=derived_id(incident.incident_id, kind, number, channel.name),
         kind=kind,
@@ -203,6 +210,6 @@ def _due(incident: Incident, kind: AlertKind, number: int, channel: Channel, now
         channel=channel.name,
         page=channel.pages,
         title=alert_text.title(incident, kind, now_us=now_us),
-        text=alert_text.text(incident, kind, now_us=now_us),
+        text=alert_text.text(incident, kind, now_us=now_us, watched=watched),
         incident=incident,
     )

@@ -41,7 +41,8 @@ def test_the_example_is_accepted_and_says_only_what_the_defaults_are(tmp_path: P
     assert [target.id for target in config.targets()] == ["main/example.org", "acme/shop", "main/this-machine"]
     assert config.detect_policy == DetectPolicy()
     assert config.incident_policy == IncidentPolicy()
-    assert config.alert_policy() == AlertPolicy()
+    alerts = config.alert_policy()
+    assert alerts == AlertPolicy(watched=alerts.watched)
     assert config.report_settings() == ReportSettings()
 
 
@@ -282,8 +283,33 @@ alerts:
         Channel(name="ops", apprise_url="json://h"),
         Channel(name="pager", webhook_url="https://h/x", pages=True),
     )
-    expected = AlertPolicy(channels=channels, reminder_us=None, timeout_us=5 * SECOND_US, give_up_us=600 * SECOND_US)
+    expected = AlertPolicy(
+        channels=channels,
+        watched={
+            ("main/example.org", "http"): "https://example.org",
+            ("main/example.org", "tls"): "example.org:443",
+        },
+        reminder_us=None,
+        timeout_us=5 * SECOND_US,
+        give_up_us=600 * SECOND_US,
+    )
     assert config_of(text + MINIMAL, OPS="json://h").alert_policy() == expected
+
+
+@pytest.mark.parametrize(
+    ("probe", "said"),
+    [
+        ("http: 'https://me:pw@h/pay?card=42'", "https://***@h/pay?card=***"),
+        ("http: {url: 'http://h', method: POST}", "POST http://h"),
+        ("tcp: 'mail.example.org:25'", "mail.example.org:25"),
+        ("tls: '[2001:db8::1]:443'", "[2001:db8::1]:443"),
+        ("host: {mounts: [/, /srv]}", "the machine of local (/, /srv)"),
+    ],
+)
+def test_an_alert_names_what_a_probe_looks_at_without_secrets(probe: str, said: str) -> None:
+    """A URL is masked, an address is one, a host probe reads the machine of its location."""
+    config = config_of(f"targets: [{{name: x, probes: [{{name: p, {probe}}}]}}]")
+    assert config.alert_policy().watched == {("main/x", "p"): said}
 
 
 def test_a_part_in_production_starts_without_the_secrets_of_the_others() -> None:

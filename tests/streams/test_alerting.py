@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.contract import VERSION, Action, Alert, Incident
+from streams.contract import SERVICE, VERSION, Action, Alert, Incident, Reason
 from streams.core import alert_text
 from streams.core.alerting import REMEMBERED_US, Alerting, Due
 from streams.core.snapshot import unpack
@@ -218,10 +218,12 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing() -> None:
 
 def test_the_text_says_what_since_when_how_far_where_which_phase_and_how_long_is_left() -> None:
     """Both numbers, with their units."""
-    text = alert_text.text(WARNING, "initial", now_us=NOON_US + 12 * MINUTE_US)
+    watched = {("main/shop", "http"): "https://shop.example/pay?card=***"}
+    text = alert_text.text(WARNING, "initial", now_us=NOON_US + 12 * MINUTE_US, watched=watched)
     assert text.splitlines() == [
         "Target: main/shop",
-        "What: early warning: latency 182 ms, normally 80 ms at ams and fra since 2026-11-22 12:00:00 UTC",
+        "What: early warning: latency 182 ms, normally 80 ms at ams and fra",
+        "Probe: http, https://shop.example/pay?card=***",
         "Since: 2026-11-22 12:00:00 UTC (12 min)",
         "latency (http): 182 ms, normally 80 ms (2.3 times), limit 104 ms, mostly in phase wait",
         "Locations: ams and fra",
@@ -234,7 +236,32 @@ def test_the_resolved_text_says_how_long_it_lasted() -> None:
     """From the first abnormal tick to the resolution, whenever it is sent."""
     at_us = NOON_US + 500 * MINUTE_US
     assert alert_text.title(RESOLVED, "resolved", now_us=at_us) == "Resolved after 20 min: outage: main/shop"
-    assert "Resolved: 2026-11-22 12:20:00 UTC" in alert_text.text(RESOLVED, "resolved", now_us=at_us)
+    assert "Resolved: 2026-11-22 12:20:00 UTC" in alert_text.text(RESOLVED, "resolved", now_us=at_us, watched={})
+
+
+def test_an_outage_says_how_its_checks_fail_and_when_it_was_warned_of() -> None:
+    """The failure, its status and detail, what was asked, since when (once), how long the warning came before."""
+    failing = Reason(
+        kind="failing", subject=SERVICE, probe="http", since_us=NOON_US, severity="critical", failure="http_status",
+        text="failing: http_status 502 at ams and fra (2 of 2 locations), since 2026-11-22 12:00:00 UTC: "
+        "status 502, expected 200-299", locations=["ams", "fra"],
+    )  # fmt: skip
+    outage = msgspec.structs.replace(
+        OUTAGE, cause=failing.text, reasons=[*WARNING.reasons, failing], outage_at_us=NOON_US + 11 * MINUTE_US
+    )
+    watched = {("main/shop", "http"): "https://shop.example/"}
+    text = alert_text.text(outage, "escalation", now_us=NOON_US + 12 * MINUTE_US, watched=watched)
+    assert text.splitlines()[:5] == [
+        "Target: main/shop",
+        "What: outage: http_status 502 at ams and fra (2 of 2 locations): status 502, expected 200-299",
+        "Probe: http, https://shop.example/",
+        "Since: 2026-11-22 12:00:00 UTC (12 min)",
+        "Warned: 2026-11-22 12:01:00 UTC, 10 min before the outage was declared",
+    ]
+    assert text.count("since") == 0
+    title = alert_text.title(outage, "initial", now_us=NOON_US)
+    said = "http_status 502 at ams and fra (2 of 2 locations): status 502, expected 200-299"
+    assert title == f"Outage: main/shop: {said}"
 
 
 @pytest.mark.parametrize("kind", ["initial", "reminder", "escalation", "resolved"])

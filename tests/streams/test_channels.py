@@ -1,11 +1,15 @@
 """Channels against real receivers: what is sent, and which refusals are for good."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
 from streams.channels.apprise_service import AppriseService
 from streams.channels.message import Message
 from streams.channels.opening import open_channel
 from streams.channels.webhook import Webhook
+from streams.contract import AlertKind, IncidentKind
 from streams.errors import DeliveryError
 from streams.policy import Channel
 from streams.schemas.messages import INCIDENT
@@ -86,6 +90,29 @@ async def test_apprise_sends_title_and_text() -> None:
         [(_, _, body)] = server.received
     assert body["title"] == MESSAGE.title
     assert body["message"] == MESSAGE.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "shown"),
+    [
+        ("initial", "outage", "failure"),
+        ("escalation", "outage", "failure"),
+        ("reminder", "outage", "failure"),
+        ("initial", "early_warning", "warning"),
+        ("initial", "location_trouble", "info"),
+        ("initial", "silence", "info"),
+        ("resolved", "outage", "success"),
+        ("resolved", "early_warning", "success"),
+    ],
+)
+async def test_apprise_shows_how_bad_it_is(kind: AlertKind, stage: IncidentKind, shown: str) -> None:
+    """An outage is a failure even if no warning came before it; what is over is a success."""
+    incident = msgspec.structs.replace(INCIDENT, kind=stage)
+    with HookServer() as server:
+        service = AppriseService(server.url("/apprise").replace("http:", "json:"))
+        await service.deliver(replace(MESSAGE, kind=kind, incident=incident), timeout_s=5)
+        [(_, _, body)] = server.received
+    assert body["type"] == shown
 
 
 async def test_what_apprise_could_not_send_is_worth_trying_again() -> None:
