@@ -9,42 +9,23 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import msgspec
-import numpy as np
 import pyarrow as pa
 
-from forewarn.replay_input import Order, open_checks, part, read_checks, read_order, to_columns
+from forewarn.replay_drive import Drive, Policies
+from forewarn.replay_input import Order, open_checks, read_checks, read_order, to_columns
 from forewarn.replay_output import ReplayOutput
 from forewarn.replay_rows import METRIC_PREFIX, TIME, CheckFile
 from forewarn.replay_sort import ordered
-from streams.contract import Incident, TickSummary
-from streams.core.detect import Detector
-from streams.core.incidents import Incidents
-from streams.core.outputs import Outputs
-from streams.policy import DAY_US, DetectPolicy, Expectations, IncidentPolicy
+from streams.contract import Deviation, Incident
 
 Tell = Callable[[str], None]
 """Gets a line for a person."""
 
-WHOLE_GAP_US: Final = 7 * DAY_US
-"""A gap in the rows is gone through slot by slot for so long; of a longer one the rest is passed in one step."""
-
 Advance = Callable[[int, int], None]
 """Gets how many rows are done, of how many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
-    """How a replay judges; the defaults are those of a live run without a config."""
-
-    detect: DetectPolicy = field(default_factory=DetectPolicy)
-    incidents: IncidentPolicy = field(default_factory=IncidentPolicy)
-    expectations: Expectations = field(default_factory=Expectations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,36 +100,20 @@ class _Run:
         self.rows = 0
         self.incidents: dict[str, Incident] = {}
         self._output = output
-        self._last_us = order.last_us
-        overrides = policies.expectations.detect.values()
-        self._slot_us = policies.detect.slot_us
-        self._patience_us = max(policy.max_lateness_us for policy in (policies.detect, *overrides))
-        self._detector = Detector(policies.detect, policies.expectations, partition=0)
-        self._incidents = Incidents(
-            policies.incidents, policies.expectations, partitions=1, settle_ticks=policies.detect.settle_ticks
-        )
-        self._clock_us: int | None = None
+        self._drive = Drive(policies, last_us=order.last_us, deviated=self._deviated, revised=self._revised)
         self._targets: set[str] = set()
         self._series: set[tuple[str, str, str, str]] = set()
-        self._deviations = self._late = self._redelivered = 0
+        self._deviations = 0
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Take in rows, ordered by time."""
         self._count(batch)
-        columns = to_columns(batch)
-        slots = columns.scheduled_at_us // self._slot_us
-        starts = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(columns)]
-        for start, stop in pairwise(starts):
-            self._tick_through(int(slots[start]) * self._slot_us)
-            self._publish(self._detector.apply(part(columns, start, stop)))
-        self.rows += len(columns)
+        self._drive.take(to_columns(batch))
+        self.rows += batch.num_rows
 
     def finish(self) -> None:
-        """Close what is open. Nothing is said about the time after the last row."""
-        if self._clock_us is not None:
-            # The watermark trails the clock by the longest lateness, and a tick waits for its own lateness.
-            self._tick_through(self._last_us + 2 * self._patience_us + 2 * self._slot_us)
-        self._keep(self._incidents.finish())
+        """Close what is open."""
+        self._drive.finish()
 
     def result(self, seconds: float) -> ReplayResult:
         """Return the counts."""
@@ -157,43 +122,19 @@ class _Run:
             targets=len(self._targets),
             series=len(self._series),
             deviations=self._deviations,
-            redelivered=self._redelivered,
-            late=self._late,
+            redelivered=self._drive.redelivered,
+            late=self._drive.late,
             incidents=Counter(incident.kind for incident in self.incidents.values()),
             paged=sum(incident.page for incident in self.incidents.values()),
             seconds=seconds,
         )
 
-    def _tick_through(self, at_us: int) -> None:
-        """Say each slot boundary that has passed, as the owner of a partition does."""
-        if self._clock_us is None:
-            self._clock_us = at_us
-        whole_us = self._clock_us + WHOLE_GAP_US
-        while self._clock_us + self._slot_us <= at_us:
-            # By then all has been said about the gap; the slots before the next row matter again.
-            beyond_us = at_us - self._patience_us - self._slot_us
-            if self._clock_us >= whole_us and beyond_us > self._clock_us:
-                self._clock_us = beyond_us // self._slot_us * self._slot_us
-            else:
-                self._clock_us += self._slot_us
-            self._publish(self._detector.clock(self._clock_us))
-
-    def _publish(self, outputs: Outputs) -> None:
-        deviations = [one for one in outputs.deviations if one.tick_us <= self._last_us]
+    def _deviated(self, deviations: list[Deviation]) -> None:
         self._deviations += len(deviations)
-        self._late += outputs.late
-        self._redelivered += outputs.redelivered
         self._output.add(deviations)
-        for message in outputs.verdicts:
-            if isinstance(message, TickSummary):
-                through_us = min(message.closed_through_us, self._last_us)
-                self._keep(self._incidents.apply(msgspec.structs.replace(message, closed_through_us=through_us)))
-            elif message.tick_us <= self._last_us:
-                self._keep(self._incidents.apply(message))
 
-    def _keep(self, revisions: Iterable[Incident]) -> None:
-        for incident in revisions:
-            self.incidents[incident.incident_id] = incident
+    def _revised(self, incident: Incident) -> None:
+        self.incidents[incident.incident_id] = incident
 
     def _count(self, batch: pa.RecordBatch) -> None:
         metrics = ["duration_us", *(name for name in batch.schema.names if name.startswith(METRIC_PREFIX))]

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from forewarn.replay import Advance, Policies, ReplayResult
+from forewarn.replay import Advance, ReplayResult
 from forewarn.replay import replay as run
+from forewarn.replay_drive import Policies
 
 
 def replay(checks: Path, *, out: Path, config: Path | None) -> None:

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from forewarn.cli import run
-from forewarn.replay import Policies, ReplayResult, replay
+from forewarn.replay import ReplayResult, replay
+from forewarn.replay_drive import Policies
 from tests.forewarn.recorded import SECOND, START_US, between, by_time, checks, ramp, write
 
 INTERVAL_US = 30 * SECOND

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forewarn.replay import Policies, replay
+from forewarn.replay import replay
+from forewarn.replay_drive import Policies
 from forewarn.replay_input import open_checks, part, read_checks, to_columns
 from producers.codec import take
 from producers.topics import partition_of
