@@ -73,7 +73,7 @@ class Table:
         return _VIEWS.get(self.name, self.name.removesuffix("_log"))
 
 
-_VIEWS: Final = {"incidents_log": "incident_revisions"}
+_VIEWS: Final = {"incidents_log": "incident_revisions", "check_hours_touched_log": "check_hours_waiting"}
 
 CHECKS: Final = Table(
     name="checks_log",
@@ -185,6 +185,8 @@ INCIDENTS: Final = Table(
         ("resolved_at", INSTANT),
         ("locations", TEXTS),
         ("reasons", pa.list_(REASON)),
+        ("caused_by", TEXT),
+        ("related", TEXTS),
         *_POSITION,
     ),
 )
@@ -301,6 +303,18 @@ OUTBOX_MARKS: Final = Table(
         ("reader", TEXT),
     ),
     ttl=(STORED_AT, "summaries_ttl_days"),
+)
+
+HOURS_TOUCHED: Final = Table(
+    name="check_hours_touched_log",
+    identity=("checks_partition", "hour_at", "target", "touched_at"),
+    columns=(
+        ("checks_partition", WHOLE),
+        ("hour_at", INSTANT),
+        ("target", TEXT),
+        ("touched_at", INSTANT),
+        ("done", WHOLE),
+    ),
 )
 
 LOG_TABLES: Final = (

@@ -71,6 +71,8 @@ def _winner(engine: str) -> str:
         "stored_at": "the row stored last",
         "seq": "the highest `seq`",
         "number": "the highest `number`",
+        "computed_at": "the latest computed",
+        "done": "the one that is done",
     }[version[1]]
 
 
@@ -78,7 +80,7 @@ def _kept(engine: str) -> str:
     days = re.search(r"TTL .*toIntervalDay\((\d+)\)", engine)
     if days is None:
         return "ever"
-    return {"100": "`checks_ttl_days` (100)", "30": "`summaries_ttl_days` (30)"}[days[1]]
+    return {"3": "3 days once done", "100": "`checks_ttl_days` (100)", "30": "`summaries_ttl_days` (30)"}[days[1]]
 
 
 def main() -> None:

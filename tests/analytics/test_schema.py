@@ -13,7 +13,7 @@ from analytics import tables
 from analytics.insert import Inserter
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
-from analytics.tables import LOG_TABLES, OUTBOX_MARKS, STORED_AT, Table
+from analytics.tables import HOURS_TOUCHED, LOG_TABLES, OUTBOX_MARKS, STORED_AT, Table
 from producers.topics import VERDICTS
 from streams.contract import Verdict
 from tests.analytics.messages import MINUTE_US, NOW_US, batch, incident, place, read, rich_batch, verdict
@@ -24,6 +24,9 @@ VIEWS = {table.view for table in LOG_TABLES} | {
     "incidents",
     "outbox_marks",
     "snapshots",
+    "check_hours",
+    "check_days",
+    "check_hours_waiting",
 }
 OWN = "database = currentDatabase() AND"
 
@@ -39,14 +42,14 @@ def test_every_table_view_and_column_says_what_it_is(session: Session) -> None:
     """An analyst finds a comment on everything that is ours."""
     sql = f"SELECT name, comment FROM system.tables WHERE {OWN} name != 'migrations'"
     comments = {row["name"]: row["comment"] for row in read(session, sql)}
-    bases = {table.name for table in (*LOG_TABLES, OUTBOX_MARKS)} | {"snapshots_log"}
+    bases = {table.name for table in (*LOG_TABLES, OUTBOX_MARKS, HOURS_TOUCHED)} | {"snapshots_log", "check_hours_log"}
     assert set(comments) == bases | VIEWS
     assert [name for name, comment in comments.items() if not comment] == []
     silent = f"SELECT table, name FROM system.columns WHERE {OWN} comment = '' AND table != 'migrations'"
     assert read(session, silent) == []
 
 
-@pytest.mark.parametrize("table", [*LOG_TABLES, OUTBOX_MARKS], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*LOG_TABLES, OUTBOX_MARKS, HOURS_TOUCHED], ids=lambda table: table.name)
 def test_base_tables_are_as_the_writers_believe(session: Session, table: Table) -> None:
     """Names, order, types and the sorting key of each base table agree with `analytics.tables`."""
     with session.client() as client:
@@ -196,6 +199,13 @@ def test_old_checks_leave_the_store_and_verdicts_stay(session: Session) -> None:
     """TTL: raw checks after 100 days by default, what people need for years never."""
     sql = f"SELECT name FROM system.tables WHERE {OWN} create_table_query ILIKE '%TTL toDateTime%' ORDER BY name"
     assert [row["name"] for row in read(session, sql)] == [
-        *("checks_log", "dead_letters_log", "outbox_marks_log", "producer_health_log", "producer_stops_log"),
+        *(
+            "check_hours_touched_log",
+            "checks_log",
+            "dead_letters_log",
+            "outbox_marks_log",
+            "producer_health_log",
+            "producer_stops_log",
+        ),
         "verdict_summaries_log",
     ]
