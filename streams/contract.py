@@ -173,6 +173,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         page: True if anything about it pages so far.
         cause: One line: what, where, since when, how far from normal, time left.
         updated_at_us: The tick of this step.
+        caused_by: The target whose failure explains this one (a sibling's, or what this target depends on). Such an
+            incident is recorded and told nobody: the other one is told. None where it stands for itself.
+        related: Targets that fail with this one and are told with it.
     """
 
     v: int
@@ -195,6 +198,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resolved_at_us: int | None = None
     locations: list[str] = []
     reasons: list[Reason] = []
+    caused_by: str | None = None
+    related: list[str] = []
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

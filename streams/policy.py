@@ -64,7 +64,12 @@ class IncidentPolicy:
         success_ticks: Healthy ticks in a row that resolve.
         warning_ticks: Ticks in a row with a reason that open an early warning (detectors have their own patience).
         partial_failure_ticks: Ticks in a row with failures under the quorum that open an early warning.
+        flap_ticks: What opens within so many intervals after the last incident ended, is flapping: it is resolved
+            only when the target has been well for as long.
+        page_after_us: An outage pages when it has lasted so long, or five intervals if that is less: a restart is
+            told, and wakes nobody.
         page_time_left_us: An early warning pages when its lower bound of the time left is under this.
+        page_signals: An early warning pages when so many independent signals agree; 0: never for that.
         trouble_targets: A location is in trouble when so many targets fail together from it ...
         trouble_addresses: ... on at least so many addresses.
     """
@@ -73,7 +78,10 @@ class IncidentPolicy:
     success_ticks: int = 2
     warning_ticks: int = 1
     partial_failure_ticks: int = 5
+    flap_ticks: int = 20
+    page_after_us: int = 40 * SECOND_US
     page_time_left_us: int = 3600 * SECOND_US
+    page_signals: int = 2
     trouble_targets: int = 3
     trouble_addresses: int = 2
 
@@ -93,11 +101,15 @@ class Expectations:
     Attributes:
         detect: Overrides by target.
         incidents: Overrides by target.
+        groups: By target the name of what it shares with others: those that fail together are one incident.
+        depends_on: By target those whose failure explains its own; without cycles.
     """
 
     probes: Mapping[tuple[str, str], ProbeExpectation] = field(default_factory=dict)
     detect: Mapping[str, DetectPolicy] = field(default_factory=dict)
     incidents: Mapping[str, IncidentPolicy] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    depends_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

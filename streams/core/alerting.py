@@ -143,13 +143,16 @@ class Alerting:
     def _next(self, case: _Case, incident: Incident, channel: Channel, now_us: int) -> tuple[AlertKind, int] | None:
         """Return kind and number of the one message that comes next for this channel, if any is due."""
         told = case.told.get(channel.name)
+        explained = incident.caused_by is not None  # the incident that explains it is told
         if told is None:
+            if explained:
+                return None
             if channel.pages and (not incident.page or incident.resolved_at_us is not None):
                 return None  # nobody is woken for what does not page, nor for what is over
             return ("initial", 0)
         if incident.resolved_at_us is not None:
             return ("resolved", 0) if told.delivered and not told.resolved else None
-        if incident.kind != "outage":
+        if incident.kind != "outage" or explained:
             return None
         if told.stage == "early_warning" and not told.escalated:
             return ("escalation", 0)

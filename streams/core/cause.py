@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from streams.contract import Reason
+from streams.core.company import Company
 
 MAX_NAMES = 3
 """More locations or targets than this are named by count: a line must stay a line."""
@@ -59,6 +60,27 @@ def outage_cause(reasons: Sequence[Reason], locations: Sequence[str], since_us: 
     if locations and " at " not in line:
         line += f" at {names(locations)}"
     return line if " since " in line else f"{line}, since {instant(since_us)}"
+
+
+def company_cause(line: str, target: str, company: Company, *, outage: bool) -> str:
+    """Return the cause of an incident with those that are ill together with its target.
+
+    Args:
+        line: What is wrong with the target itself.
+        target: Its name.
+        company: Who is ill with it, or explains it.
+        outage: It fails; else it deviates.
+    """
+    if company.caused_by is not None:
+        return f"caused by {company.caused_by}: {line}"
+    verb = "fail" if outage else "deviate"
+    if company.siblings:
+        whole = (target, *company.siblings)
+        blame = "the hoster, not the sites" if company.is_hoster else "what they share, not one of them"
+        line = f"{len(whole)} sites {company.shared} {verb} together ({blame}): {names(whole)}; {line}"
+    if company.dependents:
+        line += f"; with it {verb} {names(company.dependents)}, which depend on it"
+    return line
 
 
 def trouble_cause(

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from streams.contract import SERVICE, Reason, Verdict
-from streams.core.incident import PARTIAL_FAILURE, Finding, Sign, counts_failures
+from streams.core.incident import PARTIAL_FAILURE, counts_failures
 from streams.core.landscape import SILENCE
+from streams.core.signs import Finding, Sign
 
 MISSED: Final = "missed"
 UNSEEN: Final = frozenset({SILENCE, MISSED})
@@ -85,6 +86,7 @@ def _finding(verdict: Verdict, sign: Sign, reasons: Collection[Reason]) -> Findi
         tick_us=verdict.tick_us,
         sign=sign,
         since_us=since_us,
+        interval_us=verdict.interval_us,
         reasons=tuple(reasons),
         locations=tuple(sorted(seen_at)),
     )

@@ -1,15 +1,12 @@
 """The incidents of all targets and locations: verdicts and summaries in, revisions of incidents out.
 
 Verdicts come from the owners of all partitions of `checks`, so their order holds only within one partition. What a
-target's slowness or forecast says depends on that target alone and is published at once. What failed checks say
-depends on all targets at that time: it waits until every partition is closed through its tick (or, so that a dead
-partition stops nothing, until the leading one has judged checks that are later by the lateness), and is then judged in
-the order of event time. Therefore the result does not depend on how the partitions' messages interleave, as long as
-none lags by more than the lateness; and even then a target's own ticks are never made up.
-
-An early warning that was published at once is not retracted when a location turns out to be in trouble: it said
-something about the target that was so, and it resolves by itself. One that rests on failed checks waits for the
-verdict on the location, so nothing has to be retracted there.
+forecast says depends on its target alone and is published at once. What is said of a service depends on all targets
+at that time (a location's trouble, siblings, what it depends on): it waits until every partition is closed through
+its tick (or, so that a dead partition stops nothing, until the leading one has judged checks that are later by the
+lateness), and is then judged in the order of event time. Therefore the result does not depend on how the partitions'
+messages interleave, as long as none lags by more than the lateness; and even then a target's own ticks are never
+made up.
 """
 
 import heapq
@@ -21,15 +18,17 @@ import msgspec
 
 from producers.topics import partition_of
 from streams.contract import SERVICE, Incident, TickSummary, Verdict
+from streams.core.company import Companies, Condition
 from streams.core.findings import depends_on_locations, forecast_findings, service_finding
-from streams.core.incident import Finding, Sign, SubjectState, step
+from streams.core.incident import SubjectState, accompany, step, waits
 from streams.core.landscape import Seen, is_anchor
 from streams.core.locations import Locations
+from streams.core.signs import Finding, Sign
 from streams.core.snapshot import pack, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-1"
+CODE: Final = "incidents-2"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1
@@ -86,6 +85,7 @@ class _State(msgspec.Struct, kw_only=True):
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
     silences: dict[str, Incident]
+    conditions: dict[str, Condition]
 
 
 class Incidents:
@@ -125,6 +125,8 @@ class Incidents:
         self._queue: list[Entry] = []
         self._deferred: list[Entry] = []
         self._locations = Locations(policy=policy)
+        self._expectations = expectations
+        self._companies = Companies(expectations)
 
     def apply(self, message: Verdict | TickSummary) -> list[Incident]:
         """Take in one message; return the revisions that it causes, in the order in which they are to be published."""
@@ -169,6 +171,7 @@ class Incidents:
             targets=self._locations.landscape.targets,
             troubles=self._locations.troubles,
             silences=self._locations.silences,
+            conditions=self._companies.conditions,
         )
         return pack({"incidents": state}, {})
 
@@ -195,6 +198,7 @@ class Incidents:
         self._tracks, self._queue, self._deferred = state.tracks, state.queue, state.deferred
         self._locations = Locations(policy=self._policy, troubles=state.troubles, silences=state.silences)
         self._locations.landscape.rebuild(state.targets)
+        self._companies = Companies(self._expectations, state.conditions)
 
     def _take(self, verdict: Verdict) -> list[Incident]:
         track = self._tracks.setdefault(verdict.target, Track())
@@ -208,13 +212,9 @@ class Incidents:
             return []  # it speaks of its location, not of a service
         if track.echo_us is not None and verdict.tick_us <= track.echo_us:
             track.echo_us = track.echo = None
-        revisions = self._step_forecasts(track, verdict)
-        # Behind a tick that waits everything of the service waits: ticks are judged in order.
-        if track.waiting or track.echo_us is not None or depends_on_locations(verdict):
-            track.waiting.append(verdict.tick_us)
-        else:
-            revisions += self._step_service(track, verdict.target, service_finding(verdict, {})[0])
-        return revisions
+        # Ticks of the service are judged in order, with those of all others.
+        track.waiting.append(verdict.tick_us)
+        return self._step_forecasts(track, verdict)
 
     def _release(self) -> list[Incident]:
         """Judge what no partition can add to any more, in the order of event time."""
@@ -268,9 +268,9 @@ class Incidents:
         return revisions
 
     def _judge(self, verdict: Verdict) -> list[Incident]:
+        if is_anchor(verdict.target):
+            return []  # it speaks of its location, not of a service
         track = self._tracks[verdict.target]
-        if not track.waiting or track.waiting[0] != verdict.tick_us:
-            return []  # judged when it came
         # Its own partition is past them, or this one would not be here.
         revisions = self._catch_up(track, verdict.tick_us)
         track.waiting.pop(0)
@@ -294,11 +294,11 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        # What is published at once elsewhere is judged alike when it had to wait for the tick before it.
+        # A slow answer is the target's own, wherever it was seen.
         held_from = self._locations.held_from() if depends_on_locations(verdict) else {}
         finding, held = service_finding(again, held_from)
-        revisions = self._step_service(track, verdict.target, finding)
-        if held or not self._settled(track, verdict.target, finding):
+        revisions = self._step_service(track, verdict, finding)
+        if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)
         return revisions
 
@@ -311,12 +311,27 @@ class Incidents:
 
     def _settled(self, track: Track, target: str, finding: Finding) -> bool:
         """Say whether another tick like this one would change nothing."""
-        again, revisions = step(target, SERVICE, track.service, finding, self._policy_of(target))
-        return again == track.service and not revisions
+        state, policy = track.service, self._policy_of(target)
+        company = self._companies.of(target, finding, None)
+        again, revisions = step(target, SERVICE, state, finding, policy, company)
+        return again == state and not revisions
 
-    def _step_service(self, track: Track, target: str, finding: Finding) -> list[Incident]:
-        track.service, revisions = step(target, SERVICE, track.service, finding, self._policy_of(target))
-        return list(revisions)
+    def _step_service(self, track: Track, verdict: Verdict, finding: Finding) -> list[Incident]:
+        target, companies = verdict.target, self._companies
+        company = companies.of(target, finding, verdict.address)
+        track.service, told = step(target, SERVICE, track.service, finding, self._policy_of(target), company)
+        companies.see(target, finding, verdict.address, track.service.incident, company.caused_by)
+        if company.caused_by is None or track.service.incident is None:
+            return list(told)
+        return [*told, *self._tell_cause(company.caused_by, finding.tick_us)]
+
+    def _tell_cause(self, target: str, at_us: int) -> list[Incident]:
+        """Say of the incident that explains another one that it does."""
+        track = self._tracks.get(target)
+        if track is None:
+            return []
+        track.service, told = accompany(track.service, self._companies.followed_by(target), at_us)
+        return list(told)
 
     def _step_forecasts(self, track: Track, verdict: Verdict) -> list[Incident]:
         revisions: list[Incident] = []

@@ -97,6 +97,8 @@ INCIDENT = Incident(
     warned_at_us=NOON_US + 60 * SECOND_US,
     locations=["ams", "fra"],
     reasons=[REASON],
+    caused_by="main/db",
+    related=["main/blog"],
 )
 ALERT = Alert(
     v=VERSION,

@@ -40,6 +40,7 @@ class Installation:
         addresses: By target; without one a target has its own.
         offsets_us: When in its interval a target is checked.
         forecasts: By target a line with `d` where the disk's forecast warns.
+        expectations: What the config says of groups and dependencies.
     """
 
     rows: Rows
@@ -48,6 +49,7 @@ class Installation:
     addresses: Mapping[str, str] = field(default_factory=dict)
     offsets_us: Mapping[str, int] = field(default_factory=dict)
     forecasts: Mapping[str, str] = field(default_factory=dict)
+    expectations: Expectations = field(default_factory=Expectations)
 
     @property
     def ticks(self) -> int:
@@ -163,7 +165,7 @@ def merged(by_partition: list[list[Message]]) -> list[Message]:
 def incidents_of(installation: Installation, **thresholds: int) -> Incidents:
     """An empty state for an installation."""
     policy = IncidentPolicy(**thresholds)
-    return Incidents(policy, Expectations(), partitions=installation.partitions)
+    return Incidents(policy, installation.expectations, partitions=installation.partitions)
 
 
 def play(installation: Installation, **thresholds: int) -> list[Incident]:

@@ -22,7 +22,8 @@ POLICY = AlertPolicy(channels=(CHAT, PHONE), reminder_us=10 * MINUTE_US)
 
 def revision(number: int, **changes: object) -> Incident:
     """Return a revision of the one incident."""
-    told = {"revision": number, "id": f"{INCIDENT_ID}.{number}", "updated_at_us": NOON_US + number} | changes
+    told = {"revision": number, "id": f"{INCIDENT_ID}.{number}", "updated_at_us": NOON_US + number}
+    told |= {"caused_by": None, "related": []} | changes
     return msgspec.structs.replace(INCIDENT, **told)
 
 
@@ -289,3 +290,29 @@ def test_a_title_is_one_short_line(kind: str) -> None:
 def test_readings_are_said_with_their_unit(metric: str, value: float, said: str) -> None:
     """As a person writes them."""
     assert alert_text.quantity(metric, value) == said
+
+
+def test_what_another_incident_explains_is_told_nobody_until_it_stands_for_itself() -> None:
+    """Siblings of one fault are one alert; who is still down when the explanation has ended, is told."""
+    story = Story()
+    story.alerting.incident(revision(1, kind="outage", caused_by="main/db", outage_at_us=NOON_US))
+    assert story.send_all(1) == []
+    assert story.send_all(30) == []
+    story.alerting.incident(revision(2, kind="outage", effect="updated", page=True, outage_at_us=NOON_US))
+    assert story.send_all(31) == ["chat initial 0", "phone initial 0"]
+
+
+def test_what_ends_while_another_incident_explains_it_is_never_told() -> None:
+    """But who was told of it before hears that it is over, and nothing in between."""
+    story = Story()
+    explained = {"kind": "outage", "caused_by": "main/db", "outage_at_us": NOON_US}
+    story.alerting.incident(revision(1, **explained))
+    story.alerting.incident(revision(2, effect="resolved", resolved_at_us=NOON_US + MINUTE_US, **explained))
+    assert story.send_all(5) == []
+    told = Story()
+    told.alerting.incident(WARNING)
+    assert told.send_all(1) == ["chat initial 0"]
+    told.alerting.incident(revision(2, effect="escalated", **explained))
+    assert told.send_all(60) == []
+    told.alerting.incident(revision(3, effect="resolved", resolved_at_us=NOON_US + MINUTE_US, **explained))
+    assert told.send_all(61) == ["chat resolved 0"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from streams.contract import SERVICE, Incident, Reason
-from streams.core.incident import Finding, Sign, SubjectState, counts_failures, pages_early, step
+from streams.core.incident import SubjectState, counts_failures, pages_early, step
+from streams.core.signs import Finding, Sign
 from streams.policy import IncidentPolicy
 
 SIGNS = {"H": Sign.HEALTHY, "D": Sign.DEGRADED, "P": Sign.PARTIAL, "F": Sign.FAILING, "U": Sign.UNKNOWN}
@@ -64,7 +65,9 @@ def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
     for tick, letter in enumerate(line):
         if tick and letter != line[tick - 1]:
             since_us = tick
-        finding = Finding(tick_us=tick, sign=SIGNS[letter], since_us=since_us, reasons=reasons_of(letter))
+        finding = Finding(
+            tick_us=tick, sign=SIGNS[letter], since_us=since_us, interval_us=1, reasons=reasons_of(letter)
+        )
         state, revisions = step("shop/web", SERVICE, state, finding, policy)
         published.extend(revisions)
     return published
@@ -107,7 +110,7 @@ def test_an_outage_keeps_the_time_of_its_early_warning() -> None:
     outage = revisions_of("HDDFFF", IncidentPolicy())[-1]
     assert (outage.kind, outage.opened_at_us, outage.warned_at_us, outage.outage_at_us) == ("outage", 1, 1, 5)
     assert outage.began_at_us == 3
-    assert (outage.page, outage.severity) == (True, "critical")
+    assert outage.severity == "critical"
 
 
 def test_an_outage_without_a_warning_is_dated_back_to_the_first_failing_tick() -> None:
@@ -150,6 +153,74 @@ def test_degraded_ticks_keep_an_outage_open() -> None:
     """On the way back it is not healthy yet, and it is no second incident."""
     #           0123456789
     assert run("FFFDDDHDHH") == [Opened(2), Resolved(9)]
+
+
+@pytest.mark.parametrize(
+    ("line", "paged"),
+    [
+        ("HFFFFFFFF", 6),  # 1 + 5 intervals
+        ("HFFFFFHHH", None),  # over before: a restart
+        ("HDDFFFFFFF", 8),
+        ("FFFFFHFFFFFF", 11),  # the run begins anew
+    ],
+)
+def test_an_outage_pages_when_it_has_lasted_five_intervals(line: str, paged: int | None) -> None:
+    """It is told at the third F; what is over sooner wakes nobody."""
+    pages = [one.updated_at_us for one in revisions_of(line, IncidentPolicy()) if one.page]
+    assert pages[:1] == ([] if paged is None else [paged])
+
+
+@pytest.mark.parametrize(("interval_us", "pages_after_us"), [(1, 5), (10, 40), (30, 60), (60, 120)])
+def test_an_outage_pages_after_the_policys_time_where_five_intervals_are_longer(
+    interval_us: int, pages_after_us: int
+) -> None:
+    """With 40: the third failing tick at 30 and 60, where two intervals are that long; the fifth at 10."""
+    state, policy = SubjectState(), IncidentPolicy(page_after_us=40)
+    paged_us: list[int] = []
+    for tick in range(9):
+        finding = Finding(
+            tick_us=tick * interval_us,
+            sign=Sign.FAILING,
+            since_us=0,
+            interval_us=interval_us,
+            reasons=reasons_of("F"),
+        )
+        state, revisions = step("shop/web", SERVICE, state, finding, policy)
+        paged_us += [one.updated_at_us for one in revisions if one.page]
+    assert paged_us == [pages_after_us]
+
+
+def test_what_opens_again_soon_is_flapping_and_stays_open_until_it_was_well_for_long() -> None:
+    """Two incidents, not one for each failure; the second ends when 20 healthy ticks have passed."""
+    #       0123456789        the second is open from 7, its last F is at 19
+    line = "FFFHHFFFHHHFFFHHHFFF" + "H" * 25
+    assert run(line) == [Opened(2), Resolved(4), Opened(7), Resolved(40)]
+
+
+def test_a_target_that_flaps_pages_at_once() -> None:
+    """Restarts that follow each other are a crash loop: the first is told, the second wakes somebody."""
+    first, *later = revisions_of("FFFHHFFFHH", IncidentPolicy())
+    assert not first.page
+    assert [one.updated_at_us for one in later if one.page] == [7]
+
+
+def test_what_opens_long_after_the_last_one_is_not_flapping() -> None:
+    """21 ticks later two healthy ticks resolve it; at 20 it is flapping still."""
+    well = "H" * 20
+    assert run(f"FFFHH{well}FFFHH")[-1] == Resolved(29)
+    assert run(f"FFFHH{well[:-3]}FFFHH")[-1] == Opened(24)
+
+
+def test_unknown_ticks_are_no_part_of_the_time_that_a_flapping_target_was_well() -> None:
+    """They do not end the healthy run either: what counts is the time since its first tick."""
+    assert run("FFFHHFFFHHUUUU" + "U" * 12 + "HHH")[-1] == Resolved(28)
+
+
+@pytest.mark.parametrize(("signals", "pages"), [(0, False), (1, True), (2, True), (3, False)])
+def test_how_many_signals_must_agree_is_the_policys(signals: int, pages: bool) -> None:
+    """Zero: an early warning never pages because signals agree."""
+    two = [reason("latency_level", metric="latency"), reason("failure_ratio", metric="failure_ratio")]
+    assert pages_early(two, IncidentPolicy(page_signals=signals)) is pages
 
 
 def test_revisions_count_up_and_carry_the_id() -> None:

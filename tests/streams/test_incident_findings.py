@@ -7,7 +7,7 @@ import pytest
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
 from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
 from streams.core.findings import depends_on_locations, forecast_findings, service_finding
-from streams.core.incident import Sign
+from streams.core.signs import Sign
 
 SINCE_US = 1_795_341_605_000_000
 SINCE = "2026-11-22 10:00:05 UTC"

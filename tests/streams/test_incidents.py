@@ -77,13 +77,17 @@ def test_partitions_without_checks_do_not_lead() -> None:
     assert outage.kind == "outage"
 
 
-def test_a_slow_target_is_told_at_once() -> None:
-    """An early warning that rests on latency depends on the target alone: no summary is needed."""
-    installation = Installation(rows=lone("SSD"))
+def test_a_slow_target_waits_for_its_siblings_and_a_forecast_for_nobody() -> None:
+    """Whether it is slow alone is known when all partitions are closed; how full its disk is depends on it alone."""
+    installation = Installation(rows=lone("SSD"), forecasts={"shop/web": " d "})
     incidents = incidents_of(installation)
     verdicts = installation.verdicts("shop/web")
     published = [revision for verdict in verdicts for revision in incidents.apply(verdict)]
-    assert [(one.kind, one.warned_at_us) for one in published] == [("early_warning", START_US + 2 * INTERVAL_US)]
+    assert [(one.subject, one.warned_at_us) for one in published if one.effect == "opened"] == [
+        ("disk_free_ratio", START_US + INTERVAL_US)
+    ]
+    told = [one for partition in range(3) for one in incidents.apply(summary(partition, START_US + 2 * INTERVAL_US))]
+    assert [(one.subject, one.warned_at_us) for one in told] == [("service", START_US + 2 * INTERVAL_US)]
 
 
 def test_a_redelivered_verdict_changes_nothing() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.contract import Incident
-from tests.streams.installation import INTERVAL_US, SECOND, Installation, Message, incidents_of, play
+from streams.policy import Expectations
+from tests.streams.installation import INTERVAL_US, SECOND, Installation, Message, incidents_of, merged, play
 
 LOCATIONS = ("ams", "fra", "nyc")
 TARGETS = ("shop/api", "shop/blog", "shop/db", "shop/web", "_anchor/ams")
@@ -28,8 +29,19 @@ def installations(draw: st.DrawFn) -> Installation:
             runs = common if draw(st.booleans()) else draw(own)
             rows[target][place] = "".join(letter * times for letter, times in runs).ljust(length, "S")[:length]
     offsets = {target: draw(st.integers(0, 29)) * SECOND for target in rows}
+    addresses = {target: draw(st.sampled_from(["192.0.2.1", "192.0.2.2", f"own of {target}"])) for target in rows}
+    groups = {target: "checkout" for target in rows if draw(st.booleans())}
+    # A target depends on some that come later: there are no cycles.
+    names = sorted(rows)
+    depends_on = {
+        target: tuple(other for other in names[place + 1 :] if draw(st.integers(0, 3)) == 0)
+        for place, target in enumerate(names)
+    }
+    expectations = Expectations(groups=groups, depends_on=depends_on)
     # A lateness that no interleaving exceeds: the bound that gives up on a partition is no part of the property.
-    return Installation(rows=rows, offsets_us=offsets, lateness_us=10**12)
+    return Installation(
+        rows=rows, offsets_us=offsets, lateness_us=10**12, addresses=addresses, expectations=expectations
+    )
 
 
 def interleaved(by_partition: list[list[Message]], chooser: random.Random) -> list[Message]:
@@ -66,6 +78,8 @@ def test_a_partition_that_lags_further_than_the_lateness_changes_no_lone_target(
     """Where no location can be in trouble, a target's incidents are its own: not even then a tick is made up."""
     alone = {target: rows for target, rows in list(installation.rows.items())[:2] if target != "_anchor/ams"}
     lagging = replace(installation, rows=alone, lateness_us=2 * INTERVAL_US) if alone else None
+    if lagging is not None:
+        lagging = replace(lagging, addresses={}, expectations=Expectations())  # nor explain each other
     if lagging is None:
         return
     by_partition = lagging.messages()
@@ -116,3 +130,44 @@ def test_revisions_of_an_incident_tell_one_story(installation: Installation) -> 
             assert one.began_at_us <= one.updated_at_us
             assert "\n" not in one.cause
             assert one.cause
+
+
+@settings(max_examples=100, deadline=None)
+@given(installations())
+def test_no_two_targets_explain_each_other(installation: Installation) -> None:
+    """Nor do several in a circle, at any time."""
+    incidents = incidents_of(installation)
+    for message in merged(installation.messages()):
+        incidents.apply(message)
+        by_target = {one.target: one for one in incidents.open() if one.subject == "service"}
+        for name in by_target:
+            chain = [name]
+            while (one := by_target.get(chain[-1])) is not None and one.caused_by is not None:
+                assert one.caused_by not in chain
+                chain.append(one.caused_by)
+
+
+@settings(max_examples=100, deadline=None)
+@given(installations())
+def test_of_those_that_stay_down_somebody_always_pages(installation: Installation) -> None:
+    """What another one explains does not page while it does; who stays down pages, or what explains it does."""
+    rows = {
+        target: {place: line + line[-1] * 14 for place, line in lines.items()}
+        for target, lines in installation.rows.items()
+    }
+    paged: dict[str, bool] = {}
+    down: dict[str | None, Incident] = {}
+    for one in play(replace(installation, rows=rows)):
+        if one.page and not paged.get(one.incident_id, False):
+            assert one.caused_by is None
+        paged[one.incident_id] = one.page
+        if one.kind == "outage":
+            down[one.target] = one
+    for target, lines in rows.items():
+        last = down.get(target)
+        if last is None or any(line[-1] != "F" for line in lines.values()):
+            continue
+        while last is not None and last.caused_by is not None:
+            last = down.get(last.caused_by)
+        assert last is not None
+        assert (last.page, last.resolved_at_us) == (True, None)
