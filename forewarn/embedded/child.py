@@ -1,8 +1,6 @@
 """A child process of the one-machine mode: started, watched, restarted with a bounded backoff, ended in order."""
 
-import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -10,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from forewarn.embedded.logs import cut_log
+from forewarn.embedded.process import Launch, Process, popen
+
 EXIT_RESTART_WANTED: Final = 75
 """A worker found another epoch of the log than the one it started with: start it again at once."""
 
-_LOG_BYTES_KEPT: Final = 20_000_000
 _BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_S: Final = 60.0
 
@@ -27,14 +27,23 @@ class Child:
         last_exit: Its last exit code; negative for a signal; None before the first end.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, log_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log_dir: Path,
+        environment: Mapping[str, str],
+        launch: Launch = popen,
+    ) -> None:
         self.name = name
         self.restarts = 0
         self.last_exit: int | None = None
         self._command = list(command)
         self._log = log_dir / f"{name.replace(' ', '-')}.log"
         self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launch = launch
+        self._process: Process | None = None
         self._started_s = 0.0
         self._failures = 0
         self._start_again_s: float | None = None
@@ -52,16 +61,8 @@ class Child:
     def start(self) -> None:
         """Start it. Its log is put aside first when it has grown past its bound."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._cut_log()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
-                self._command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C at the terminal is ours to pass on, in order
-            )
+        cut_log(self._log)
+        self._process = self._launch(self._command, self._log, self._environment)
         self._started_s = time.monotonic()
         self._start_again_s = None
 
@@ -78,7 +79,7 @@ class Child:
                 self.start()
             return None
         if self._process is None or self._process.poll() is None:
-            self._cut_log()
+            cut_log(self._log)
             return None
         self.last_exit = self._process.returncode
         self._process = None
@@ -91,18 +92,10 @@ class Child:
         self._start_again_s = now_s + wait_s
         return f"{self.name} ended with {self.last_exit}; it is started again in {wait_s:g} s; see {self._log}"
 
-    def _cut_log(self) -> None:
-        """Keep what was said so far as `.log.1` once it is past the bound; what comes begins anew."""
-        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_KEPT:
-            # Copied and emptied, not renamed: a child that runs appends to the file that it has.
-            shutil.copyfile(self._log, self._log.with_name(f"{self._log.name}.1"))
-            os.truncate(self._log, 0)
-
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; harmless when it has ended."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+            self._process.send_signal(number)
 
     def end(self, *, deadline_s: float) -> bool:
         """Wait for its end until `deadline_s` on the monotonic clock, then kill it.

@@ -12,6 +12,7 @@ from typing import IO, Final
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.settings import StoreSettings
+from forewarn.embedded.logs import cut_log
 from forewarn.leash import PARENT
 
 START_TIMEOUT_S: Final = 30.0
@@ -29,6 +30,8 @@ class StoreProcess:
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._token = secrets.token_urlsafe(32)
+        self._log = directory.parent / "store.log"
+        self._said_from = 0
         self.settings = StoreSettings(url="")
 
     @property
@@ -48,14 +51,23 @@ class StoreProcess:
             StoreRefusedError: It ended at once; the text is its own line (directory locked, port taken, ...).
             StoreUnavailableError: It did not become ready in time.
         """
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting; `wait_until_ready` must follow.
+
+        Raises:
+            StoreRefusedError: Its directory cannot be made.
+        """
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreRefusedError(f"the store cannot write to {self._directory}: {error.strerror}") from error
-        errors = self._directory.parent / "store.log"
-        with errors.open("ab") as log:
-            written_before = log.tell()
-            process = self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+        cut_log(self._log)
+        with self._log.open("ab") as log:
+            self._said_from = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [
                     *(sys.executable, "-m", "forewarn.embedded.store"),
                     *("--path", str(self._directory), "--port", str(self._port)),
@@ -66,20 +78,33 @@ class StoreProcess:
                 env={**os.environ, "FOREWARN_STORE_TOKEN": self._token, PARENT: str(os.getpid())},
                 start_new_session=True,
             )
-        assert process.stdout is not None
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers. Errors: see `start`."""
+        process = self._process
+        assert process is not None and process.stdout is not None  # noqa: PT018 - one fact: it was launched
         line = _first_line(process.stdout, timeout_s=START_TIMEOUT_S)
         if line is None:
             code = _exit_code(process)
             self.stop()
             if code is None:
-                raise StoreUnavailableError(f"the embedded store did not start in {START_TIMEOUT_S:g} s; see {errors}")
-            with errors.open("rb") as log:
-                log.seek(written_before)
-                said = log.read().decode(errors="replace").strip().splitlines()
-            raise StoreRefusedError(said[-1] if said else f"the embedded store ended with {code}; see {errors}")
+                raise StoreUnavailableError(
+                    f"the embedded store did not start in {START_TIMEOUT_S:g} s; see {self._log}"
+                )
+            raise StoreRefusedError(self._last_words() or f"the embedded store ended with {code}; see {self._log}")
         # The same port after a restart: those who know the address need not be told again.
         self._port = int(json.loads(line)["port"])
         self.settings = StoreSettings(url=f"http://127.0.0.1:{self._port}", token=self._token)
+
+    def _last_words(self) -> str:
+        with self._log.open("rb") as log:
+            log.seek(self._said_from)
+            said = log.read().decode(errors="replace").strip().splitlines()
+        return said[-1] if said else ""
+
+    def care(self) -> None:
+        """Keep its log under its bound."""
+        cut_log(self._log)
 
     def stop(self, *, timeout_s: float = 5.0) -> bool:
         """End it in order.

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from forewarn.embedded import child as child_module
+from forewarn.embedded import logs
 from forewarn.embedded.child import EXIT_RESTART_WANTED, Child
 
 DEADLINE_S = 20.0
@@ -157,7 +158,7 @@ def test_a_log_past_its_bound_is_put_aside_while_the_child_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child may run for months: what it said is kept once as `.log.1`, and the log begins anew and goes on."""
-    monkeypatch.setattr(child_module, "_LOG_BYTES_KEPT", 1000)
+    monkeypatch.setattr(logs, "LOG_BYTES_KEPT", 1000)
     log, aside = tmp_path / "producer-home.log", tmp_path / "producer-home.log.1"
     code = "import sys\nprint('a' * 1200, flush=True)\nfor line in sys.stdin: pass\nimport time\n"
     code += "while True: print('b', flush=True); time.sleep(0.05)"
@@ -171,7 +172,7 @@ def test_a_log_past_its_bound_is_put_aside_while_the_child_runs(
 
 def test_a_log_past_its_bound_is_put_aside_before_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for what an earlier run left; a log under its bound is continued."""
-    monkeypatch.setattr(child_module, "_LOG_BYTES_KEPT", 1000)
+    monkeypatch.setattr(logs, "LOG_BYTES_KEPT", 1000)
     log, aside = tmp_path / "producer-home.log", tmp_path / "producer-home.log.1"
     for size, kept in ((990, False), (1001, True)):  # 990: what the child adds stays under the bound
         log.write_text("x" * size)

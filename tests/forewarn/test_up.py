@@ -15,6 +15,7 @@ import pytest
 from analytics.client import connect
 from forewarn import up as up_module
 from forewarn.config import load
+from forewarn.embedded.process import popen
 from forewarn.errors import DataDirectoryError, ExitCode
 from forewarn.runtime import FILE_NAME
 from forewarn.up import Installation, lock_data_dir
@@ -102,14 +103,15 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, name: str
 
 
 def test_nothing_is_left_when_a_later_step_of_the_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store and broker run, `migrate` refuses: its one line is the error, and after `stop` nothing runs."""
+    """Nursery, store and broker run, `migrate` refuses: its one line is the error, and after `stop` nothing runs."""
     before = children()
     made = installation(tmp_path)
     command = [sys.executable, "-c", "import sys; sys.exit('forewarn: no such luck')"]
     monkeypatch.setattr(made, "_command", lambda *_: command)
+    monkeypatch.setattr(made, "_launch", popen)
     with pytest.raises(ForewarnError, match=r"^forewarn: no such luck$"):
         made.start()
-    assert len(children() - before) == 2
+    assert len(children() - before) == 3
     assert made.stop() == []
     assert children() - before == set()
     assert not (tmp_path / "data" / FILE_NAME).exists()
@@ -154,7 +156,7 @@ def test_a_store_and_a_broker_that_ended_are_started_again(tmp_path: Path, monke
         made.start()
         assert made.care() == []
         settings, runtime, pids = made.store_settings(), made.runtime, made.pids()
-        assert set(pids) == {"up", "broker", "store", "producer local"}
+        assert set(pids) == {"up", "broker", "store", "nursery", "producer local"}
         for name, said in (("store", "the store ended; it is started again"), ("broker", "the broker ended; it is")):
             psutil.Process(pids[name]).kill()
             line = cared_for(made)
