@@ -23,7 +23,8 @@ ANSWER_TIMEOUT_S: Final = 300
 _PASSING: Final = frozenset(
     {3, 159, 160, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 319, 425, 439, 999}
 )
-_LOGIN: Final = frozenset({192, 193, 194, 516})
+LOGIN: Final = frozenset({192, 193, 194, 516})
+"""Codes that say that the user, its password or the token are wrong."""
 _NOT_MIGRATED: Final = frozenset({16, 47, 60, 81})
 _SERVERS_TEXT: Final = re.compile(r"server response: (.*)", re.DOTALL)
 _VERSION: Final = re.compile(r" \(version [^()]*(\([^()]*\))?\)| \(for url [^)]*\)")
@@ -131,15 +132,16 @@ def _ours(error: Error, settings: StoreSettings) -> ForewarnError:
     code = error.code
     if code in _PASSING:
         return StoreUnavailableError(f"the store at {shown} cannot answer now: {text}")
-    if code in _LOGIN or "HTTP status 401" in str(error) or "HTTP status 403" in str(error):
+    if code in LOGIN or "HTTP status 401" in str(error) or "HTTP status 403" in str(error):
         who = "the token" if settings.token is not None else f"user {settings.user or 'default'!r} and its password"
         return StoreRefusedError(f"the store at {shown} refuses {who}", code=code)
     if code == 497:
-        return StoreRefusedError(f"the store at {shown} grants too little: {text}", code=code)
+        return StoreRefusedError(f"the store at {shown} grants too little: {text}", code=code, said=text)
     if code in _NOT_MIGRATED:
-        return StoreRefusedError(f"the store at {shown}: {text} (has `forewarn migrate` been run?)", code=code)
+        hint = "(has `forewarn migrate` been run?)"
+        return StoreRefusedError(f"the store at {shown}: {text} {hint}", code=code, said=text)
     if code is not None:
-        return StoreRefusedError(f"the store at {shown} refuses: {text}", code=code)
+        return StoreRefusedError(f"the store at {shown} refuses: {text}", code=code, said=text)
     if isinstance(error, OperationalError) or "HTTP status 5" in str(error):
         return _away(settings, text)
     return StoreRefusedError(f"the store at {shown}: {text}")

@@ -12,11 +12,13 @@ class StoreRefusedError(ForewarnError):
 
     Attributes:
         code: ClickHouse's number; None if there is none.
+        said: Its own words on one line, without who and where.
     """
 
-    def __init__(self, text: str, *, code: int | None = None) -> None:
+    def __init__(self, text: str, *, code: int | None = None, said: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.said = said or text
 
 
 class MigrationError(ForewarnError):

@@ -30,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
         # Not `command.main`: it would answer a closed pipe with our code for a negative result.
         command = typer.main.get_command(app)
         given = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
-        with command.make_context("forewarn", given) as context:
+        # Who types the name alone asks what there is.
+        with command.make_context("forewarn", given or ["--help"]) as context:
             command.invoke(context)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the outermost frame: everything becomes an exit code here

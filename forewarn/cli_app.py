@@ -18,7 +18,6 @@ _EXITS = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_COD
 app = typer.Typer(
     name="forewarn",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},

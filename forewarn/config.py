@@ -240,8 +240,9 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, parts: Collection[
         path: Of the file.
         env: Environment variables; those of the process by default.
         parts: What the caller needs the secrets of; all by default. A producer in production is not given the
-            store's password, so it must start without it: the sections of other parts are left out (asking for
-            one is a bug), and what targets hold of secrets is masked. In one-machine mode nothing is left out.
+            store's password, and who asks the store from another terminal not the channels' addresses: they must
+            start without them, so the sections of other parts are left out (asking for one is a bug), and what
+            targets hold of secrets is masked.
 
     Raises:
         ConfigError: It is refused; the error names every problem with file, line and key.
@@ -265,8 +266,8 @@ def load_text(text: bytes, *, path: Path, env: Mapping[str, str], parts: Collect
     document = parse(text, name=str(path))
     tree = written(document.root)
     left_out: frozenset[str] = frozenset()
-    if parts is not None and "log" in tree:
-        left_out = frozenset(ALL_PARTS) - frozenset(parts)
+    if parts is not None:
+        left_out = (frozenset(ALL_PARTS) - frozenset(parts)) & {*tree, "probes"}
         tree = _without(tree, left_out)
     try:
         root = Root.model_validate(tree, context=Surroundings(env=env, directory=path.parent))

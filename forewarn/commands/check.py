@@ -79,12 +79,11 @@ def _probe_options(url: str, options: CheckOptions) -> tuple[ProbeKind, ProbeOpt
             raise UsageError(f"'{scheme}://' cannot be checked, {_FORMS}")
         whole = url if scheme else f"https://{url}"
         split_url(whole)
-        statuses = parse_statuses(options.expect_status)
     except ValueError as error:
         raise UsageError(f"{mask_url(url)}: {error}") from error
     http = HttpOptions(
         url=whole,
-        expect_status=statuses,
+        expect_status=_statuses(options.expect_status),
         follow_redirects=options.follow_redirects,
         verify_tls=not options.insecure,
         ca_file=options.ca_file,
@@ -101,6 +100,13 @@ def _of_port(kind: Literal["tls", "tcp"], rest: str, options: CheckOptions) -> t
     if kind == "tls":
         return "tls", TlsOptions(host=host, port=port, verify=not options.insecure, ca_file=options.ca_file), shown
     return "tcp", TcpOptions(host=host, port=port), shown
+
+
+def _statuses(text: str) -> frozenset[int]:
+    try:
+        return parse_statuses(text)
+    except ValueError as error:
+        raise UsageError(f"--expect-status: {error}") from error
 
 
 def _deadline_us(text: str) -> int:

@@ -4,13 +4,16 @@ import asyncio
 import dataclasses
 import signal
 from pathlib import Path
+from typing import Final
 
-from forewarn.config import load
+from forewarn.config import Part, load
 from forewarn.places import find_log, find_store
 from producers.outbox import OutboxMarks
 from producers.producer import run_producer
 from producers.settings import LogSettings, ProducerSettings
 from producers.telemetry import configure_logging
+
+_STORE: Final[tuple[Part, ...]] = ("store",)
 
 
 def producer(
@@ -36,7 +39,8 @@ def producer(
     if log.forgetful:  # with Kafka a producer needs no store, and has no rights there
         from analytics.marks import ClickHouseMarks  # noqa: PLC0415
 
-        marks = ClickHouseMarks(find_store(config, data_dir))
+        with_store = load(config_file, parts=_STORE) if config.has_store else config
+        marks = ClickHouseMarks(find_store(with_store, data_dir))
     asyncio.run(_until_told(settings, log, marks))
 
 

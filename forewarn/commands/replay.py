@@ -57,7 +57,7 @@ def _policies(config: Path | None) -> Policies:
         return Policies()
     from forewarn.config import load  # noqa: PLC0415 - pydantic and YAML only where a config is given
 
-    loaded = load(config)
+    loaded = load(config, parts=())
     return Policies(detect=loaded.detect_policy, incidents=loaded.incident_policy, expectations=loaded.expectations())
 
 

@@ -4,11 +4,12 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from analytics.client import connect, store_errors
+from analytics.client import LOGIN, connect, store_errors
+from analytics.errors import StoreRefusedError
 from analytics.settings import StoreSettings
 from forewarn.errors import UsageError
 from forewarn.output import console, table
@@ -24,6 +25,10 @@ _OWN_FORMAT: Final = re.compile(r"\bFORMAT\s+[A-Za-z][A-Za-z0-9]*\s*\Z", re.IGNO
 _NUMERIC: Final = re.compile(
     r"(Nullable\(|LowCardinality\(|SimpleAggregateFunction\(\w+, )*(U?Int|Float|BFloat|Decimal)"
 )
+_NOT_THE_QUERYS: Final = frozenset({40, 49, 74, 75, 76, 164, 291, 497, 1000, 1001, 1002})
+"""ClickHouse's codes that no other query would cure: rights, a read-only store, damaged parts, its own bugs."""
+_CODE: Final = re.compile(r"\A(Code: \d+\. (DB::Exception: )?)+")
+_TWICE: Final = re.compile(r"(\([A-Z_]+\))(\. \1)+")
 _CHUNK_BYTES: Final = 256 * 1024
 
 
@@ -35,8 +40,8 @@ def sql(query: str, config_file: Path, data_dir: Path, *, output_format: str) ->
         output_format: `table`, or the name of a format of ClickHouse.
 
     Raises:
-        UsageError: There is no query, or the format is no name.
-        ForewarnError: The store is away, or refuses the query (with ClickHouse's own words).
+        UsageError: There is no query, the format is no name, or the query is wrong (in ClickHouse's own words).
+        ForewarnError: The store is away, or refuses us.
     """
     if query == "-" and sys.stdin is None:
         raise UsageError("the query is to be read from stdin, and there is none")
@@ -57,7 +62,7 @@ def _ask(statement: str, store: StoreSettings, answer_format: str) -> Iterator[b
 
     Without `wait_end_of_query` an error in the middle would be a line in an answer that looks whole.
     """
-    with store_errors(store), closing(connect(store)) as client:
+    with closing(connect(store)) as client, _query_errors(), store_errors(store):
         stream: Any = client.raw_stream(
             statement,
             settings={"wait_end_of_query": "1"},
@@ -68,6 +73,17 @@ def _ask(statement: str, store: StoreSettings, answer_format: str) -> Iterator[b
                 yield chunk
         finally:
             stream.close()
+
+
+@contextmanager
+def _query_errors() -> Iterator[None]:
+    """Tell a query that is wrong from a store that refuses us."""
+    try:
+        yield
+    except StoreRefusedError as error:
+        if error.code is None or error.code in LOGIN or error.code in _NOT_THE_QUERYS:
+            raise
+        raise UsageError(_TWICE.sub(r"\1", _CODE.sub("", error.said))) from error
 
 
 def _copy(statement: str, store: StoreSettings, output_format: str) -> None:

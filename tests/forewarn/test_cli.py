@@ -39,6 +39,13 @@ def test_help_lists_every_command_and_every_exit_code_in_80_columns(tmp_path: Pa
         assert re.search(rf"^ +{code.value}  {re.escape(meaning)}$", ended.stdout, flags=re.MULTILINE)
 
 
+def test_the_name_alone_prints_the_help(tmp_path: Path) -> None:
+    """On stdout and with 0: who types it asks what there is."""
+    ended = forewarn(cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == forewarn("--help", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     """Written out as it would be typed."""

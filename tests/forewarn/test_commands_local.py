@@ -216,7 +216,7 @@ async def test_check_shows_the_days_that_a_certificate_has_left(tmp_path: Path) 
         (["tls://h:0"], "forewarn: tls://h:0: expected host:port"),
         (["http://h", "--timeout", "5"], "forewarn: --timeout: expected a duration such as 30s"),
         (["http://h", "--timeout", "1d"], "forewarn: --timeout: expected 10ms to 1h, got 1d"),
-        (["http://h", "--expect-status", "2xx"], "forewarn: http://h: expected a status such as 204"),
+        (["http://h", "--expect-status", "2xx"], "forewarn: --expect-status: expected a status such as 204"),
         (["http://h", "--ca-file", "nope"], "forewarn: --ca-file: the file nope does not exist"),
     ],
 )

@@ -100,10 +100,11 @@ def test_a_query_from_stdin_and_statements_without_an_answer(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["SELEC 1"], 4, "Syntax error"),
-        (["SELECT * FROM nowhere"], 4, "nowhere"),
-        (["SELECT 1", "-f", "Nope"], 4, "Unknown format Nope"),
-        (["SELECT throwIf(number = 200000) FROM numbers(300000)", "-f", "TSV"], 4, "throwIf"),
+        (["SELEC 1"], 2, "Syntax error"),
+        (["SELECT * FROM nowhere"], 2, "nowhere"),
+        (["SELECT nothing FROM numbers(3)"], 2, "nothing"),
+        (["SELECT 1", "-f", "Nope"], 2, "Unknown format Nope"),
+        (["SELECT throwIf(number = 200000) FROM numbers(300000)", "-f", "TSV"], 2, "throwIf"),
         (["SELECT 1", "-f", "no format"], 2, "is no format"),
         ([" ; "], 2, "the query is empty"),
     ],
@@ -111,13 +112,15 @@ def test_a_query_from_stdin_and_statements_without_an_answer(
 def test_what_clickhouse_says_is_one_line(
     words: list[str], code: int, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An error in the middle of an answer is an error too, and not a line in what looks like a whole answer."""
+    """A wrong query is wrong usage, and no reason to migrate; nothing looks like a whole answer that is not."""
     assert run(["sql", *words]) == code
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("forewarn: ")
     assert said in err
     assert err.count("\n") == 1
+    assert "migrate" not in err
+    assert "Code:" not in err
 
 
 @pytest.mark.usefixtures("directory")

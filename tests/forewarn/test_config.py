@@ -340,6 +340,28 @@ def test_a_part_in_production_starts_without_the_secrets_of_the_others() -> None
         load_text(text, path=path, env={"KAFKA": "k"}, parts=("log", "store"))
 
 
+def test_who_needs_no_secrets_needs_no_variables_of_them() -> None:
+    """One-machine mode: another terminal, in which nobody set them, can ask the store and replay."""
+    text = (
+        b"store: {url: 'http://c', user: u, password: '${STORE}'}\n"
+        b"alerts: {channels: [{name: a, apprise: '${OPS}'}]}\n"
+        b"targets: [{name: x, probes: [{http: {url: 'http://h', headers: {A: '${HEADER}'}}}]}]"
+    )
+    config = load_text(text, path=Path("f.yaml"), env={}, parts=())
+    assert set(config.expectations().probes) == {("main/x", "http")}
+    store = load_text(text, path=Path("f.yaml"), env={"STORE": "s"}, parts=("log", "store"))
+    assert store.store_settings().password == "s"
+    with pytest.raises(ConfigError, match="OPS is not set"):
+        load_text(text, path=Path("f.yaml"), env={"STORE": "s", "HEADER": "h"})
+
+
+def test_a_section_that_is_not_there_is_not_left_out() -> None:
+    """Without a `store` the embedded one is meant, whoever asks."""
+    config = load_text(MINIMAL.encode(), path=Path("f.yaml"), env={}, parts=("log", "probes"))
+    with pytest.raises(NotRunningError):
+        config.store_settings()
+
+
 def test_the_stored_text_holds_no_secret_and_is_the_same_for_every_process() -> None:
     """Variables stay variables, literal secrets and what a default might hold are masked; the rest is kept."""
     text = """
