@@ -1,7 +1,8 @@
 """The sink: a group of its own that puts every topic into the store and commits after the store's proof.
 
 A group of its own, so that a store that is down never delays a warning. Rows collect in memory for a second; then
-each table's rows are inserted and verified, then the outboxes' marks are written, then the offsets are committed.
+each table's rows are inserted and verified, then it is noted which hours they touched, then the outboxes' marks are
+written, then the offsets are committed.
 While the store is away nothing is committed, what was read waits, and reading pauses at the buffer's bound.
 """
 
@@ -16,12 +17,13 @@ import pyarrow as pa
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import Inserter
 from analytics.marks import ClickHouseMarks, Mark, mark_of, mark_rows
+from analytics.rollups import Rollups, Touched, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
 from analytics.tables import LOG_TABLES, OUTBOX_MARKS
 from producers import codec as checks_codec
-from producers.contract import CheckMessage
+from producers.contract import CheckBatch, CheckMessage
 from producers.errors import InvalidEvent
 from producers.settings import LogSettings
 from producers.telemetry import DEAD_LETTERS, ROWS_STORED, STORE_ERRORS, logger
@@ -58,6 +60,7 @@ class Buffered:
         batches: By table.
         positions: Of the last message of each place.
         marks: The highest number of each outbox by (outbox id, topic, partition).
+        touched: Targets whose checks are among the rows, by hour.
         weight: Bytes that they count for.
     """
 
@@ -65,11 +68,13 @@ class Buffered:
     batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
     positions: dict[Place, int] = field(default_factory=dict)
     marks: dict[tuple[str, str, int], Mark] = field(default_factory=dict)
+    touched: Touched = field(default_factory=dict)
     weight: int = 0
 
     def followed_by(self, later: "Buffered") -> "Buffered":
         """Return both as one; neither is changed."""
         names = dict.fromkeys((*self.batches, *later.batches))
+        hours = self.touched.keys() | later.touched.keys()
         marks = dict(self.marks)
         for key, mark in later.marks.items():
             marks[key] = max(mark, marks.get(key, mark), key=lambda one: one.seq)
@@ -78,6 +83,7 @@ class Buffered:
             batches={name: [*self.batches.get(name, ()), *later.batches.get(name, ())] for name in names},
             positions={**self.positions, **later.positions},
             marks=marks,
+            touched={hour: self.touched.get(hour, set()) | later.touched.get(hour, set()) for hour in hours},
             weight=self.weight + later.weight,
         )
 
@@ -96,6 +102,7 @@ class Sink:
         """
         self._session = Session(store)
         self._inserter = Inserter(self._session)
+        self._rollups = Rollups(store)
         self._with_marks = with_marks
         self._new = Buffered(term=0)
         self._cut: Buffered | None = None  # frozen and not known to be stored
@@ -104,15 +111,18 @@ class Sink:
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Start at the committed offsets: what was read after them is read again and replaces itself."""
         self.revoke()
+        self._rollups.own([one.place.partition for one in places if one.place.topic == CHECKS])
         return {one.place: _included(one) for one in places}
 
     def revoke(self) -> None:
         """See Group."""
         self._new = Buffered(term=self._new.term + 1)
         self._cut = None
+        self._rollups.own(())
 
-    async def run(self, publish: Publish) -> None:
-        """Nothing to do beside messages."""
+    async def run(self, publish: Publish) -> None:  # noqa: ARG002 - the sink publishes nothing of its own
+        """Compute the rollups of hours that are over."""
+        await self._rollups.run()
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Turn one message into rows; one that cannot be used into a dead letter."""
@@ -132,6 +142,8 @@ class Sink:
             rows = rows_of(event, _position(message))
         except InvalidEvent as error:
             return (dead_letter(message, error, group=GROUP),)
+        if isinstance(event, CheckBatch):
+            note_touched(new.touched, message.partition, event)
         for table, batch in rows:
             new.batches.setdefault(table.name, []).append(batch)
         return ()
@@ -178,6 +190,7 @@ class Sink:
             if batches:
                 done = self._inserter.insert(table, one_table(batches, table.schema))
                 ROWS_STORED.labels(table.name).inc(done.rows)
+        self._rollups.mark(cut.touched, self._inserter)
         if cut.marks:
             self._inserter.insert(OUTBOX_MARKS, mark_rows(cut.marks.values()))
 

@@ -86,6 +86,26 @@ async def test_every_kind_of_message_becomes_rows(session: Session, database: St
         assert rows(session, view) == (10 if view == "checks" else 1), view
 
 
+async def test_the_hours_that_checks_touch_are_noted_before_the_commit(
+    session: Session, database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With them not noted nothing is committed: rows of another attempt replace themselves, a mark is not lost."""
+    monkeypatch.setattr(sink_module, "FIRST_PAUSE_S", 0.01)
+    with session.client() as client:
+        client.command("RENAME TABLE check_hours_touched_log TO aside")
+    sink = Sink(database, with_marks=False)
+    try:
+        sink.handle(checks(0, count=2))
+        assert await keep(sink) == {}
+        assert rows(session) == 2
+    finally:
+        with session.client() as client:
+            client.command("RENAME TABLE aside TO check_hours_touched_log")
+    assert await keep(sink) == {Place(CHECKS, 0): 0}
+    waiting = read(session, "SELECT target FROM check_hours_waiting ORDER BY target")
+    assert [row["target"] for row in waiting] == ["main/0", "main/1"]
+
+
 async def test_nothing_new_is_no_cut(database: StoreSettings) -> None:
     """The frame then has nothing to keep; also after a good keep."""
     sink = Sink(database, with_marks=False)
