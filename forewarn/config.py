@@ -225,6 +225,20 @@ class Config:
         if findings.problems:
             raise ConfigError(str(self.path), findings.problems)
 
+    def warnings(self) -> list[str]:
+        """Return what may be wrong, `file:line: key: text`: a config may be written for another machine.
+
+        Mounts are looked up here, so this may wait for a network file system that hangs.
+        """
+        findings = Findings(self._document)
+        for index, target in enumerate(self._root.targets):
+            for number, probe in enumerate(target.probes or ()):
+                for place, mount in enumerate(() if probe.host is None else probe.host.mounts):
+                    path: KeyPath = ("targets", index, "probes", number, "host", "mounts", place)
+                    if not Path(mount).exists():
+                        findings.add(path, f"{mount} does not exist on this machine, the probe fails where that is so")
+        return [f"{self.path}:{problem.line}: {problem.key}: {problem.text}" for problem in findings.problems]
+
     def to_masked_text(self) -> str:
         """Return the config as YAML with secrets masked and variables not replaced, for the store."""
         return masked_text(written(self._document.root))

@@ -8,6 +8,8 @@ from forewarn.config_text import split_host_port
 from forewarn.config_types import (
     AbsolutePath,
     ExistingFile,
+    HeaderName,
+    HeaderValue,
     Host,
     HttpUrl,
     Interval,
@@ -38,7 +40,7 @@ class HttpSection(Section):
     """http or https address. May hold ${NAME}; userinfo and query values are masked wherever it is shown."""
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
     """Request method."""
-    headers: dict[str, Secret] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Request headers. Values may hold ${NAME} and are never shown."""
     body: Secret | None = None
     """Request body, sent as UTF-8. May hold ${NAME} (write $${ for ${ itself); never shown."""

@@ -123,6 +123,34 @@ Secret = Annotated[str, BeforeValidator(substituted), AfterValidator(_filled)]
 """The same, and never shown."""
 
 
+HEADER_NAME_PATTERN: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+"""A token of RFC 9110, section 5.6.2."""
+_SET_BY_PROBE: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+
+
+def _header_name(value: str) -> str:
+    if re.fullmatch(HEADER_NAME_PATTERN, value) is None:
+        raise ValueError("not a header name, expected letters, digits and signs such as '-', without blanks and colons")
+    if value.lower() in _SET_BY_PROBE:
+        raise ValueError("the probe sets this header itself")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value) is not None:
+        raise ValueError("the value holds a line break or another control character, expected one line of text")
+    if value.strip(" \t") != value:
+        raise ValueError("the value begins or ends with a blank, expected none there")
+    return value
+
+
+HeaderName = Annotated[
+    str, AfterValidator(_header_name), WithJsonSchema({"type": "string", "pattern": HEADER_NAME_PATTERN})
+]
+HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
+"""Sent as UTF-8 and never shown; what RFC 9110, section 5.5 allows."""
+
+
 Host = Annotated[str, BeforeValidator(substituted), AfterValidator(checked_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 

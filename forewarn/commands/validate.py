@@ -1,5 +1,6 @@
 """`forewarn validate`: checks a config and says what it would do."""
 
+import sys
 from pathlib import Path
 
 from forewarn.config import Config, load
@@ -12,13 +13,15 @@ _MOST_TARGETS = 20
 
 
 def validate(path: Path) -> None:
-    """Print what an accepted config would do.
+    """Print what an accepted config would do; what may be wrong goes to stderr.
 
     Raises:
         ConfigError: It is refused; the error has a line for each problem.
     """
     config = load(path)
     config.check_channels()
+    for warning in config.warnings():
+        sys.stderr.write(f"{warning} (a warning)\n")
     print_line(f"{path} is in order")
     for what, text in summary(config):
         print_line(f"  {what:<10} {text}")

@@ -141,6 +141,20 @@ def test_the_command_says_what_a_good_config_would_do(tmp_path: Path) -> None:
     ]
 
 
+def test_a_mount_that_is_not_here_is_a_warning(tmp_path: Path) -> None:
+    """With its line, on stderr: the config may be for another machine, so it is in order."""
+    (tmp_path / "forewarn.yaml").write_text(
+        f"targets:\n  - name: m\n    probes:\n      - host:\n          mounts: ['{tmp_path}', /no/such/mount]\n"
+    )
+    ended = forewarn("validate", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("forewarn.yaml is in order\n")
+    assert ended.stderr == (
+        "forewarn.yaml:5: targets[0].probes[0].host.mounts[1]: /no/such/mount does not exist on this machine, "
+        "the probe fails where that is so (a warning)\n"
+    )
+
+
 def test_the_command_asks_apprise_whether_it_knows_the_address(tmp_path: Path) -> None:
     """A service that does not exist would be seen only when the first alert is lost."""
     (tmp_path / "forewarn.yaml").write_text(
