@@ -10,10 +10,10 @@ from streams.detect import GROUP
 from streams.local_state import LocalStateStore
 
 
-def latency_baselines(config: Config, data_dir: Path, *, partitions: int) -> dict[str, float]:
-    """Return the normal latency by target, microseconds: the median over its locations and probes.
+def latency_baselines(config: Config, data_dir: Path, *, partitions: int) -> dict[tuple[str, str], float]:
+    """Return the normal latency by (target, probe), microseconds: the median over its locations.
 
-    It is read from the local copies of the workers' newest snapshots, so it is what they judge by; a target whose
+    It is read from the local copies of the workers' newest snapshots, so it is what they judge by; a probe whose
     baselines still warm up is not there.
 
     Args:
@@ -22,13 +22,13 @@ def latency_baselines(config: Config, data_dir: Path, *, partitions: int) -> dic
         partitions: Of the topic `checks`.
     """
     store = LocalStateStore(data_dir / "workers" / GROUP / "snapshots")
-    found: dict[str, list[float]] = defaultdict(list)
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for partition in range(partitions):
         for snapshot in store.load(GROUP, partition)[:1]:
             if snapshot.code != CODE:
                 continue
             detector = Detector(config.detect_policy, config.expectations(), partition=partition)
             detector.restore(snapshot.payload)
-            for (target, _probe, _location), latency_us in detector.baselines().items():
-                found[target].append(latency_us)
-    return {target: median(values) for target, values in found.items()}
+            for (target, probe, _location), latency_us in detector.baselines().items():
+                found[target, probe].append(latency_us)
+    return {key: median(values) for key, values in found.items()}

@@ -1,21 +1,38 @@
-"""The live screen: a table of targets with state, latency against baseline, and a line for each event."""
+"""The live screen: a table of targets and their probes, numbers against their norm, and a line for each event."""
 
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import median
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from forewarn.telling import Telling, latency_text, over_locations, telling
 from producers.contract import ANCHOR_CUSTOMER, CheckBatch, Outcome
 from streams.contract import Alert, Deviation, Incident, Verdict
+from streams.core.alert_text import quantity
 
+LATENCY_KINDS: Final = frozenset(("http", "tcp"))
+"""Kinds whose most telling number is a latency, so that it has a norm to be held against."""
 STYLES: Final = {"healthy": "green", "degraded": "yellow", "failing": "bold red", "unknown": "magenta"}
 _EVENT_STYLES: Final = {"opened": "yellow", "escalated": "bold red", "updated": "", "resolved": "green"}
+
+
+@dataclass(slots=True)
+class _Probe:
+    """What the board knows of one probe of a target, by location.
+
+    Attributes:
+        tellings: Of the last check that had one.
+        last: Why the last check failed or was missed; empty if it did not.
+    """
+
+    tellings: dict[str, Telling] = field(default_factory=dict)
+    last: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -23,9 +40,7 @@ class _Row:
     """What the board knows of one target."""
 
     verdict: str = "unknown"
-    latency_us: dict[tuple[str, str], float] = field(default_factory=dict)  # by (location, probe), as the next two
-    last: dict[tuple[str, str], str] = field(default_factory=dict)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    probes: dict[str, _Probe] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -39,7 +54,7 @@ class Board:
     def __init__(self, *, events: int = 12) -> None:
         self.checks = 0
         self._rows: dict[str, _Row] = {}
-        self._baselines: Mapping[str, float] = {}
+        self._baselines: Mapping[tuple[str, str], float] = {}
         self._events: deque[Text] = deque(maxlen=events)
 
     def apply(self, event: object) -> Text | None:
@@ -73,52 +88,66 @@ class Board:
         self._events.append(line)
         return line
 
-    def set_baselines(self, latency_us: Mapping[str, float]) -> None:
-        """Give the latency that is normal by target, as the workers have learned it."""
+    def set_baselines(self, latency_us: Mapping[tuple[str, str], float]) -> None:
+        """Give the latency that is normal by (target, probe), as the workers have learned it."""
         self._baselines = latency_us
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """Return the checks seen by (target, location, probe)."""
-        return {(target, *key): count for target, row in self._rows.items() for key, count in row.counts.items()}
+        return {
+            (target, location, name): count
+            for target, row in self._rows.items()
+            for name, probe in row.probes.items()
+            for location, count in probe.counts.items()
+        }
 
     def _row(self, target: str) -> _Row:
         return self._rows.setdefault(target, _Row())
 
     def _apply_checks(self, batch: CheckBatch) -> None:
+        metrics: dict[int, dict[str, float]] = {}
+        for name, column in batch.metrics.items():
+            for i, value in zip(column.rows, column.values, strict=True):
+                metrics.setdefault(i, {})[name] = value
         for i, target in enumerate(batch.target):
-            row, key = self._row(target), (batch.location, batch.probe[i])
-            row.counts[key] += 1
+            probe, location = self._row(target).probes.setdefault(batch.probe[i], _Probe()), batch.location
+            probe.counts[location] += 1
             self.checks += 1
-            duration_us = batch.duration_us[i]
             # A failure that names no reason is one all the same: never show its latency as if all were well.
-            row.last[key] = "" if batch.outcome[i] == Outcome.SUCCESS else batch.reason[i] or str(batch.outcome[i])
-            if batch.kind[i] == "http" and duration_us is not None:
-                row.latency_us[key] = float(duration_us)
+            reason = "" if batch.outcome[i] == Outcome.SUCCESS else batch.reason[i] or str(batch.outcome[i])
+            probe.last[location] = reason
+            told = telling(batch.kind[i], batch.duration_us[i], metrics.get(i, {}))
+            if told is not None:
+                probe.tellings[location] = told
 
     def render(self) -> RenderableType:
         """Return the screen."""
         table = Table(expand=True, title_justify="left", header_style="bold")
         table.add_column("target", no_wrap=True)
         table.add_column("state", no_wrap=True, min_width=8)
-        for title in ("latency", "normal", "×", "checks"):
+        table.add_column("probe", no_wrap=True)
+        for title in ("now", "normal", "×", "checks"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("why", ratio=1, overflow="ellipsis", no_wrap=True)
         for target, row in sorted(self._rows.items()):
             if target.startswith(f"{ANCHOR_CUSTOMER}/"):
                 continue
             # As texts: a bare string would be read as markup, and `[/srv]` in it would be an error.
-            numbers = map(Text, self._numbers(target, row))
-            table.add_row(Text(target), Text(row.verdict, STYLES[row.verdict]), *numbers, Text(row.reason))
+            head, why = [Text(target), Text(row.verdict, STYLES[row.verdict])], Text(row.reason)
+            for name, probe in sorted(row.probes.items()) or [("–", _Probe())]:
+                table.add_row(*head, Text(name), *map(Text, self._numbers(target, name, probe)), why)
+                head, why = [Text(""), Text("")], Text("")
         return Group(table, *self._events)
 
-    def _numbers(self, target: str, row: _Row) -> tuple[str, str, str, str]:
-        latency_us = median(row.latency_us.values()) if row.latency_us else None
-        baseline_us = self._baselines.get(target)
-        failed = sorted({reason for reason in row.last.values() if reason})
-        shown = failed[0] if failed else "–" if latency_us is None else f"{latency_us / 1000:.0f} ms"
-        normal = "–" if latency_us is None else "warm-up" if baseline_us is None else f"{baseline_us / 1000:.0f} ms"
-        ratio = "" if latency_us is None or not baseline_us or failed else f"{latency_us / baseline_us:.1f}"
-        return shown, normal, ratio, str(row.counts.total())
+    def _numbers(self, target: str, name: str, probe: _Probe) -> tuple[str, str, str, str]:
+        told = over_locations(probe.tellings.values())
+        failed = sorted({reason for reason in probe.last.values() if reason})
+        now, normal, ratio = failed[0] if failed else "–" if told is None else str(told), "–", ""
+        if told is not None and told.kind in LATENCY_KINDS:
+            baseline_us = self._baselines.get((target, name))
+            normal = "warm-up" if baseline_us is None else latency_text(baseline_us)
+            ratio = "" if not baseline_us or failed else f"{told.value / baseline_us:.1f}"
+        return now, normal, ratio, str(probe.counts.total())
 
 
 def _line(at_us: int, what: str, text: str, style: str) -> Text:
@@ -139,5 +168,8 @@ def deviation_line(event: Deviation) -> Text:
     """Return one line for a series that leaves its norm or is back in it."""
     where = f" at {event.location}" if event.location is not None else ""
     what = "leaves its norm" if event.active else "is back in its norm"
-    text = f"{event.target} {event.probe} {event.metric}{where} {what} (score {event.score:.1f})"
+    numbers = quantity(event.metric, event.value)
+    if event.baseline is not None:
+        numbers += f", normally {quantity(event.metric, event.baseline)}"
+    text = f"{event.target} {event.probe} {event.metric}{where} {what}: {numbers} (score {event.score:.1f})"
     return _line(event.tick_us, "deviation", text, "yellow" if event.active else "green")

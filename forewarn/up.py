@@ -116,7 +116,7 @@ class Installation:
         """How to reach the store."""
         return self._config.store_settings(self.runtime)
 
-    def latency_baselines(self) -> dict[str, float]:
+    def latency_baselines(self) -> dict[tuple[str, str], float]:
         """The normal latency by target, microseconds; see `forewarn.baselines`."""
         return latency_baselines(self._config, self._data_dir, partitions=self.log_settings().partitions)
 

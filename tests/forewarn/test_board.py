@@ -4,11 +4,13 @@ from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from forewarn.board import Board
 from producers.codec import pack
 from producers.contract import Check, Outcome
+from producers.settings import ProbeKind
 from streams.contract import Alert, Deviation, Incident, Reason, Verdict, VerdictName
 
 NOON_US = 1_790_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
@@ -84,7 +86,7 @@ def shown(board: Board) -> str:
 
 
 def row(board: Board, target: str = SHOP) -> list[str]:
-    """Return a target's row: state, latency, normal, ratio if there is one, checks, why."""
+    """Return a target's first row: state, probe, number, normal, ratio if there is one, checks, why."""
     [line] = [line for line in shown(board).splitlines() if target in line]
     return [cell.strip() for cell in line.split("│")[2:-1]]
 
@@ -93,7 +95,7 @@ def test_a_target_is_unknown_before_its_first_verdict() -> None:
     """Its checks may be as good as they like."""
     board = Board()
     check(board)
-    assert row(board) == ["unknown", "40 ms", "warm-up", "", "1", ""]
+    assert row(board) == ["unknown", "front", "40 ms", "warm-up", "", "1", ""]
 
 
 def test_each_verdict_is_shown_with_its_reasons() -> None:
@@ -101,7 +103,7 @@ def test_each_verdict_is_shown_with_its_reasons() -> None:
     board = Board()
     for verdict in ("healthy", "degraded", "failing", "unknown", "healthy"):
         judge(board, verdict, "first", "second")
-        assert row(board) == [verdict, "–", "–", "", "0", "first; second"]
+        assert row(board) == [verdict, "–", "–", "–", "", "0", "first; second"]
     judge(board, "healthy")
     assert row(board)[-1] == ""
 
@@ -111,33 +113,69 @@ def test_latency_is_shown_against_its_norm() -> None:
     board = Board()
     for location, duration_us in (("ams", 99_000), ("ams", 90_000), ("fra", 120_000), ("nyc", 500_000)):
         check(board, location=location, duration_us=duration_us)
-    assert row(board) == ["unknown", "120 ms", "warm-up", "", "4", ""]
-    board.set_baselines({SHOP: 40_000.0})
-    assert row(board) == ["unknown", "120 ms", "40 ms", "3.0", "4", ""]
+    assert row(board) == ["unknown", "front", "120 ms", "warm-up", "", "4", ""]
+    board.set_baselines({(SHOP, "front"): 40_000.0})
+    assert row(board) == ["unknown", "front", "120 ms", "40 ms", "3.0", "4", ""]
     board.set_baselines({})
-    assert row(board)[2:4] == ["warm-up", ""]
+    assert row(board)[3:5] == ["warm-up", ""]
     assert board.counts() == {(SHOP, "ams", "front"): 2, (SHOP, "fra", "front"): 1, (SHOP, "nyc", "front"): 1}
     assert board.checks == 4
 
 
-def test_only_the_time_of_an_http_check_is_a_latency() -> None:
-    """A host's reading or a certificate's handshake says nothing of the site's speed; it is counted all the same."""
+@pytest.mark.parametrize(
+    ("kind", "metrics", "now", "normal"),
+    [
+        ("http", {"tls_days_left": 3.0}, "900 ms", "warm-up"),
+        ("tcp", {}, "900 ms", "warm-up"),
+        ("tls", {"tls_days_left": 61.4, "tls_version": 1.3}, "61 days", "–"),
+        ("tls", {"tls_days_left": 8.96}, "9.0 days", "–"),
+        ("tls", {}, "–", "–"),
+        ("host", {"cpu_used_ratio": 0.5, "memory_used_ratio": 0.6, "disk_free_ratio:/srv": 0.08}, "disk /srv 92%", "–"),
+        ("host", {"cpu_used_ratio": 0.99, "inode_free_ratio:/": 0.5}, "cpu 99%", "–"),
+        ("host", {}, "–", "–"),
+    ],
+)
+def test_each_kind_shows_its_most_telling_number(
+    kind: ProbeKind, metrics: dict[str, float], now: str, normal: str
+) -> None:
+    """A latency against its norm; the days of a certificate; the fullest part of a machine, and which it is."""
     board = Board()
-    check(board, kind="tls", probe="certificate", duration_us=900_000)
-    assert row(board) == ["unknown", "–", "–", "", "1", ""]
+    check(board, kind=kind, duration_us=900_000, metrics=metrics)
+    assert row(board) == ["unknown", "front", now, normal, "", "1", ""]
+
+
+def test_of_several_locations_the_worst_certificate_and_machine_are_shown() -> None:
+    """The fewest days, the fullest part."""
+    board = Board()
+    for location, days, used in (("ams", 60.0, 0.5), ("fra", 2.0, 0.9), ("nyc", 30.0, 0.7)):
+        check(board, location=location, kind="tls", metrics={"tls_days_left": days})
+        check(board, target="main/b", location=location, kind="host", metrics={"memory_used_ratio": used})
+    assert row(board)[2] == "2.0 days"
+    assert row(board, "main/b")[2] == "memory 90%"
+
+
+def test_each_probe_of_a_target_has_a_line() -> None:
+    """The target, its state and why stand once."""
+    board = Board()
+    check(board, probe="tls", kind="tls", metrics={"tls_days_left": 61.4})
+    check(board)
+    judge(board, "healthy", "why not")
+    first, second = [line.split("│")[1:-1] for line in shown(board).splitlines() if "days" in line or "ms" in line]
+    assert [cell.strip() for cell in first] == [SHOP, "healthy", "front", "40 ms", "warm-up", "", "1", "why not"]
+    assert [cell.strip() for cell in second] == ["", "", "tls", "61 days", "–", "", "1", ""]
 
 
 def test_a_failure_stands_where_the_latency_was() -> None:
     """A quick 502 is no good number; the next success takes it away, at that location and probe alone."""
     board = Board()
-    board.set_baselines({SHOP: 40_000.0})
+    board.set_baselines({(SHOP, "front"): 40_000.0})
     check(board)
     check(board, location="fra", duration_us=2_000, **FAILED)
-    assert row(board)[1:4] == ["http_status", "40 ms", ""]
+    assert row(board)[2:5] == ["http_status", "40 ms", ""]
     check(board, location="ams")
-    assert row(board)[1] == "http_status"
+    assert row(board)[2] == "http_status"
     check(board, location="fra")
-    assert row(board)[1:4] == ["40 ms", "40 ms", "1.0"]
+    assert row(board)[2:5] == ["40 ms", "40 ms", "1.0"]
 
 
 def test_a_failure_without_a_reason_and_a_missed_check_are_no_numbers_either() -> None:
@@ -145,9 +183,9 @@ def test_a_failure_without_a_reason_and_a_missed_check_are_no_numbers_either() -
     board = Board()
     check(board)
     check(board, outcome=Outcome.FAILURE, reason=None)
-    assert row(board)[1] == "failure"
+    assert row(board)[2] == "failure"
     check(board, outcome=Outcome.MISSED, duration_us=None, reason="stopped")
-    assert row(board)[1] == "stopped"
+    assert row(board)[2] == "stopped"
 
 
 def test_anchors_are_not_shown() -> None:
@@ -217,7 +255,8 @@ def test_deviations_and_alerts_are_lines_too() -> None:
         "since_us": NOON_US,
         "active": True,
         "score": 5.25,
-        "value": 1.0,
+        "value": 182_000.0,
+        "baseline": 80_000.0,
     }
     board.apply(Deviation(**leaving))
     board.apply(Deviation(**(leaving | {"active": False, "location": None, "score": 0.5})))
@@ -238,8 +277,8 @@ def test_deviations_and_alerts_are_lines_too() -> None:
     board.apply(Alert(**sent))
     board.apply(Alert(**(sent | {"delivered": False, "error": "refused"})))
     text = shown(board)
-    assert "12:00:00 deviation main/shop front latency at ams leaves its norm (score 5.2)" in text
-    assert "12:00:00 deviation main/shop front latency is back in its norm (score 0.5)" in text
+    assert "deviation main/shop front latency at ams leaves its norm: 182 ms, normally 80 ms (score 5.2)" in text
+    assert "deviation main/shop front latency is back in its norm: 182 ms, normally 80 ms (score 0.5)" in text
     assert "12:00:00 alert     initial to mail: shop is slow" in text
     assert "12:00:00 alert     initial to mail was not delivered: shop is slow" in text
 
