@@ -15,8 +15,6 @@ from producers.contract import ANCHOR_CUSTOMER, CheckBatch, Outcome
 from streams.contract import Alert, Deviation, Incident, Verdict
 from streams.core.alert_text import quantity
 
-LATENCY_KINDS: Final = frozenset(("http", "tcp"))
-"""Kinds whose most telling number is a latency, so that it has a norm to be held against."""
 STYLES: Final = {"healthy": "green", "degraded": "yellow", "failing": "bold red", "unknown": "magenta"}
 _EVENT_STYLES: Final = {"opened": "yellow", "escalated": "bold red", "updated": "", "resolved": "green"}
 
@@ -143,7 +141,7 @@ class Board:
         told = over_locations(probe.tellings.values())
         failed = sorted({reason for reason in probe.last.values() if reason})
         now, normal, ratio = failed[0] if failed else "–" if told is None else str(told), "–", ""
-        if told is not None and told.kind in LATENCY_KINDS:
+        if told is not None and told.is_latency:
             baseline_us = self._baselines.get((target, name))
             normal = "warm-up" if baseline_us is None else latency_text(baseline_us)
             ratio = "" if not baseline_us or failed else f"{told.value / baseline_us:.1f}"

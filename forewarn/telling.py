@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from producers.settings import ProbeKind
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telling:
@@ -16,9 +14,14 @@ class Telling:
         what: Which part of a machine; empty where the kind says it.
     """
 
-    kind: ProbeKind
+    kind: str
     value: float
     what: str = ""
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether it has a norm to be held against."""
+        return self.kind not in ("tls", "host")
 
     def __str__(self) -> str:
         """Return it with its unit."""
@@ -34,7 +37,7 @@ def latency_text(latency_us: float) -> str:
     return f"{latency_us / 1000:.1f} ms" if latency_us < 9_950 else f"{latency_us / 1000:.0f} ms"
 
 
-def telling(kind: ProbeKind, duration_us: float | None, metrics: Mapping[str, float]) -> Telling | None:
+def telling(kind: str, duration_us: float | None, metrics: Mapping[str, float]) -> Telling | None:
     """Return the most telling number of one check, None if it has none.
 
     Args:

@@ -30,9 +30,3 @@ class WorkerFailedError(ForewarnError):
     """A bug of ours or of Faust's stopped the worker; nothing of the message at hand was acknowledged."""
 
     exit_code = EXIT_BUG
-
-
-class StateMissingError(ForewarnError):
-    """The log says that a newer state was kept than any that can be found."""
-
-    exit_code = EXIT_BUG
