@@ -1,0 +1,1 @@
+"""Detection, measured: labelled sets of other people, faults injected into real noise, cost."""

@@ -1,0 +1,202 @@
+"""What warnings were worth: each is explained by a fault, by a trap, or false.
+
+A warning belongs to a fault of its target if it was raised between the fault's onset and its end (and GRACE_US after
+it: things settle); else to a trap that it fell into; else it is false. A fault is warned of by an early warning that
+was raised at or after its onset and before its outage. A page is looked at by the time at which it was sent, so an
+early warning that is true and a page that is not are told apart.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, sqrt
+from statistics import median
+from typing import Final
+
+from benchmarks.detection.noise import DAY_US, SECOND_US
+from benchmarks.detection.scenario import Fault, Scenario, Trap
+from benchmarks.detection.systems import Alarm
+
+GRACE_US: Final = 3600 * SECOND_US
+MONTH_US: Final = 30 * DAY_US
+EVERYWHERE: Final = "*"
+
+
+@dataclass(slots=True, kw_only=True)
+class FaultScore:
+    """Faults of one kind.
+
+    Attributes:
+        chance: Sum over faults of the probability that one of as many random alerts would have warned.
+        lead_us, lead_share: Of those that were warned of; the share is of the time from onset to outage.
+        delay_us: From the outage's first failing check until it was called an outage or paged.
+        unseen: Outages that were never called one.
+        why: What spoke first.
+    """
+
+    faults: int = 0
+    warnable: int = 0
+    warned: int = 0
+    chance: float = 0.0
+    lead_us: list[int] = field(default_factory=list)
+    lead_share: list[float] = field(default_factory=list)
+    delay_us: list[int] = field(default_factory=list)
+    unseen: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrapScore:
+    """Traps of one kind: events, what was said about them, events with more than one warning, pages."""
+
+    events: int = 0
+    warnings: int = 0
+    over: int = 0
+    pages: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Score:
+    """One system over all scenarios.
+
+    Attributes:
+        clean_months: Target-months outside faults and traps.
+        false_warnings, false_pages: In them.
+        examples: Some of the false ones, for the one who wants to know.
+    """
+
+    faults: dict[str, FaultScore] = field(default_factory=lambda: defaultdict(FaultScore))
+    traps: dict[str, TrapScore] = field(default_factory=lambda: defaultdict(TrapScore))
+    months: float = 0.0
+    clean_months: float = 0.0
+    said: int = 0
+    false_warnings: int = 0
+    false_pages: int = 0
+    false_why: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, scenario: Scenario, warnings: Sequence[Alarm]) -> None:
+        """Take in what a system said about an installation."""
+        self.months += scenario.target_months
+        self.clean_months += clean_us(scenario) / MONTH_US
+        self.said += len(warnings)
+        per_target_us = len(warnings) / (scenario.target_months * MONTH_US)
+        of_target: dict[str, list[Alarm]] = defaultdict(list)
+        for warning in warnings:
+            of_target[warning.target if warning.target is not None else EVERYWHERE].append(warning)
+        for fault in scenario.faults:
+            self._fault(fault, of_target[fault.target], per_target_us)
+        per_trap: Counter[Trap] = Counter()
+        for trap in scenario.traps:
+            self.traps[trap.kind].events += 1
+        for warning in warnings:
+            self._explain(scenario, warning, per_trap)
+        for trap, count in per_trap.items():
+            self.traps[trap.kind].over += count > 1
+
+    def _fault(self, fault: Fault, warnings: Sequence[Alarm], per_target_us: float) -> None:
+        score = self.faults[fault.kind.name]
+        score.faults += 1
+        if fault.outage_us is not None and not any(
+            warning.outage_at_us is not None and fault.outage_us <= warning.outage_at_us <= fault.end_us + GRACE_US
+            for warning in warnings
+        ):
+            score.unseen += 1
+        if fault.outage_us is not None:
+            called = [
+                warning.outage_at_us
+                for warning in warnings
+                if warning.outage_at_us is not None and fault.outage_us <= warning.outage_at_us <= fault.end_us
+            ]
+            if called:
+                score.delay_us.append(min(called) - fault.outage_us)
+        if not fault.warnable or fault.outage_us is None:
+            return
+        score.warnable += 1
+        score.chance += 1.0 - exp(-per_target_us * (fault.outage_us - fault.onset_us))
+        in_time = [
+            (warning.warned_at_us, warning.why)
+            for warning in warnings
+            if warning.warned_at_us is not None and fault.onset_us <= warning.warned_at_us < fault.outage_us
+        ]
+        if in_time:
+            at_us, why = min(in_time)
+            score.warned += 1
+            score.why[why] += 1
+            score.lead_us.append(fault.outage_us - at_us)
+            score.lead_share.append((fault.outage_us - at_us) / (fault.outage_us - fault.onset_us))
+
+    def _explain(self, scenario: Scenario, warning: Alarm, per_trap: Counter[Trap]) -> None:
+        # Said and paged may be at different times, and then be about different things.
+        if not _about_fault(scenario, warning, warning.opened_at_us):
+            trap = _about_trap(scenario, warning, warning.opened_at_us)
+            if trap is None:
+                self.false_warnings += 1
+                self.false_why[warning.why] += 1
+                self.examples.append(
+                    f"{scenario.name} {warning.target or warning.location}: {warning.cause or warning.why}"
+                )
+            else:
+                per_trap[trap] += 1
+                self.traps[trap.kind].warnings += 1
+        if warning.page_at_us is not None and not _about_fault(scenario, warning, warning.page_at_us):
+            trap = _about_trap(scenario, warning, warning.page_at_us)
+            if trap is None:
+                self.false_pages += 1
+            else:
+                self.traps[trap.kind].pages += 1
+
+
+def _about_fault(scenario: Scenario, warning: Alarm, at_us: int) -> bool:
+    return any(
+        fault.onset_us <= at_us < fault.end_us + GRACE_US
+        for fault in scenario.faults
+        if warning.target in (None, fault.target) and not (warning.target is None and fault.kind.name != "region")
+    )
+
+
+def _about_trap(scenario: Scenario, warning: Alarm, at_us: int) -> Trap | None:
+    """Return the trap that a warning fell into; of several the shortest, which says most."""
+    inside = [
+        trap
+        for trap in scenario.traps
+        if trap.start_us <= at_us < trap.end_us + GRACE_US
+        and (trap.target is None or trap.target == warning.target)
+        and not (warning.target is None and trap.target is not None)
+    ]
+    return min(inside, key=lambda trap: trap.end_us - trap.start_us, default=None)
+
+
+def clean_us(scenario: Scenario) -> int:
+    """Return the time of all targets outside faults and traps, microseconds."""
+    total = 0
+    for target in scenario.targets:
+        taken = [(fault.onset_us, fault.end_us + GRACE_US) for fault in scenario.faults if fault.target == target] + [
+            (trap.start_us, trap.end_us + GRACE_US) for trap in scenario.traps if trap.target in (None, target)
+        ]
+        at_us = scenario.start_us
+        for start_us, end_us in sorted(taken):
+            total += max(start_us - at_us, 0)
+            at_us = max(at_us, end_us)
+        total += max(scenario.end_us - at_us, 0)
+    return total
+
+
+def wilson(hits: int, tries: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share.
+
+    Source:
+        Wilson (1927).
+    """
+    if tries == 0:
+        return 0.0, 1.0
+    z = 1.96
+    share = hits / tries
+    centre = (share + z * z / (2 * tries)) / (1 + z * z / tries)
+    reach = z * sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries)) / (1 + z * z / tries)
+    return max(centre - reach, 0.0), min(centre + reach, 1.0)
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """Return the median, None of nothing."""
+    return median(values) if values else None

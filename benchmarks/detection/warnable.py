@@ -1,0 +1,129 @@
+"""Whether a fault could be seen before its outage: measured against a clean twin made with the same draws.
+
+The rule (printed with the results): a fault is warnable if, in a window of WIDTHS_MIN minutes that lies between its
+onset and AHEAD_US (and AHEAD_TICKS ticks) before its outage, one statistic of the faulty target exceeds the largest
+value that its clean twin shows in any window of that width over the whole time. The statistics: the median and the
+90th percentile of the latency of successful checks over all locations, the median of the time for dns and connect,
+and the share of failing checks, of which there must be LEAST_FAILURES; of a reading that runs out (free disk, days of
+a certificate) that it lies under the twin's least. No knowledge of the fault's shape is used, and no statistic that a
+detector could not take.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from benchmarks.detection.noise import SECOND_US, Floats
+from benchmarks.detection.render import Series
+from producers.contract import OUTCOME_FAILURE, OUTCOME_SUCCESS
+
+WIDTHS_MIN: Final = (10, 60, 360)
+AHEAD_US: Final = 300 * SECOND_US
+AHEAD_TICKS: Final = 3
+LEAST_FAILURES: Final = 3
+OUTAGE_TICKS: Final = 3
+
+RULE: Final = (
+    f"warnable: in a window of {', '.join(map(str, WIDTHS_MIN))} minutes between the onset and 5 minutes (and "
+    f"{AHEAD_TICKS} ticks) before the outage, the median or 90th percentile of latency, the median time for dns or "
+    f"connect, or the share of failing checks (at least {LEAST_FAILURES}) exceeds all that the clean twin, made of the "
+    "same draws, shows in windows of that width at any time; or a reading that runs out lies under the twin's least. "
+    f"The outage begins with the first of {OUTAGE_TICKS} ticks in a row that fail at a majority of locations."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visible:
+    """What showed a fault first.
+
+    Attributes:
+        at_us: The end of the first window in which it was seen.
+    """
+
+    statistic: str
+    at_us: int
+
+
+def outage_start(faulty: Series, twin: Series, onset_us: int) -> int | None:
+    """Return the first failing tick of the outage: of OUTAGE_TICKS in a row, at or after the onset.
+
+    Where the twin fails too it is not the fault that fails. An outage that nobody sees (a gap in the checks) is none.
+    """
+    failing = faulty.failing() & ~twin.failing()
+    run = failing.copy()
+    for back in range(1, OUTAGE_TICKS):
+        run[:-back] &= failing[back:]
+        run[-back:] = False
+    places = np.flatnonzero(run & (faulty.tick_us >= onset_us))
+    return int(faulty.tick_us[places[0]]) if places.size else None
+
+
+def visible(
+    faulty: Sequence[Series],
+    twin: Sequence[Series],
+    onset_us: int,
+    outage_us: int,
+    excused: Sequence[tuple[int, int]],
+) -> Visible | None:
+    """Return what showed the fault in time, None if nothing did.
+
+    Args:
+        faulty: The series of the target.
+        twin: The same without the fault.
+        excused: When the installation had trouble of its own: windows that touch such a time are not looked at, be
+            it the twin's or the faulty target's.
+    """
+    found: list[Visible] = []
+    ahead_us = max(AHEAD_US, AHEAD_TICKS * faulty[0].interval_us)
+    until_us = outage_us - ahead_us
+    for width_min in WIDTHS_MIN:
+        width = max(width_min * 60 * SECOND_US // faulty[0].interval_us, 1)
+        # Windows are counted back from the latest that is in time.
+        stop = int(np.searchsorted(faulty[0].tick_us, until_us))
+        phase = stop % width
+        for (name, seen, at_us), (_name, usual, _at_us) in zip(
+            _statistics(faulty[0], width, phase), _statistics(twin[0], width, phase), strict=True
+        ):
+            # A window may begin before the onset: that only thins it out.
+            calm = np.ones(at_us.size, dtype=np.bool_)
+            for start_us, end_us in excused:
+                calm &= (at_us <= start_us) | (at_us - width * faulty[0].interval_us >= end_us)
+            most = np.nanmax(usual[calm], initial=0.0)
+            beyond = calm & (at_us > onset_us) & (at_us <= until_us) & (seen > most)
+            if beyond.any():
+                found.append(Visible(statistic=name, at_us=int(at_us[np.argmax(beyond)])))
+    found += _readings(faulty, twin, onset_us, until_us)
+    return min(found, key=lambda one: one.at_us, default=None)
+
+
+def _statistics(series: Series, width: int, phase: int) -> Iterator[tuple[str, Floats, Floats]]:
+    """Yield name, values by window, and the windows' ends."""
+    count = (series.tick_us.size - phase) // width
+    cut = slice(phase, phase + count * width)
+    ends = series.tick_us[cut].reshape(count, width)[:, -1].astype(np.float64) + series.interval_us
+    good = (series.outcome == OUTCOME_SUCCESS)[cut].reshape(count, -1)
+    failed = (series.outcome == OUTCOME_FAILURE)[cut].reshape(count, -1).sum(axis=1)
+    yield "failures", np.where(failed >= LEAST_FAILURES, failed, 0).astype(np.float64), ends
+    latency = np.where(good, series.duration_us[cut].reshape(count, -1), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a window of nothing but gaps is NaN
+        yield "median", np.nanmedian(latency, axis=1), ends
+        yield "p90", np.nanquantile(latency, 0.9, axis=1), ends
+        for phase_name in ("dns", "connect"):
+            values = np.where(good, series.phases[phase_name][cut].reshape(count, -1), np.nan)
+            yield phase_name, np.nanmedian(values, axis=1), ends
+
+
+def _readings(faulty: Sequence[Series], twin: Sequence[Series], onset_us: int, until_us: int) -> Iterator[Visible]:
+    for one, clean in zip(faulty, twin, strict=True):
+        in_time = (one.tick_us >= onset_us) & (one.tick_us <= until_us)
+        for metric, values in one.metrics.items():
+            if not metric.startswith(("disk_free_ratio", "tls_days_left")):
+                continue
+            usual = float(clean.metrics[metric].min()) if metric in clean.metrics else np.inf
+            under = in_time & (values < usual)
+            if under.any():
+                yield Visible(statistic=metric, at_us=int(one.tick_us[np.argmax(under)]))
