@@ -15,6 +15,7 @@ from producers.errors import LogUnavailableError, TransientError
 from producers.settings import LogSettings
 from streams import faust_internals
 from streams.blocking import in_thread
+from streams.flow import Flow
 from streams.group import Assigned, Group, LogMessage, Place
 from streams.log_ends import log_ends
 from streams.sender import Sender
@@ -29,7 +30,6 @@ class Intake:
     """Between Faust and a group: hands each message to the group once and in order, keeps, commits.
 
     Attributes:
-        positions: The last message taken in, by place that is ours and loaded.
         kept_at: `time.monotonic()` of the last time when nothing was left to keep.
     """
 
@@ -43,8 +43,8 @@ class Intake:
         current_epochs: Callable[[], Mapping[str, str]],
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.positions: dict[Place, int] = {}
         self.kept_at = time.monotonic()
+        self._flow = Flow(group)
         self._group = group
         self._app = app
         self._sender = sender
@@ -52,9 +52,7 @@ class Intake:
         self._current_epochs = current_epochs
         self._epochs: Mapping[str, str] = {}
         self._fail = fail
-        self._committed: dict[Place, int] = {}
         self._ready = asyncio.Event()
-        self._generation = -1
         self._loading: asyncio.Task[None] | None = None
         self._saving = asyncio.Lock()
 
@@ -62,6 +60,11 @@ class Intake:
     def ready(self) -> bool:
         """Whether the places are loaded and messages are taken in."""
         return self._ready.is_set()
+
+    @property
+    def positions(self) -> Mapping[Place, int]:
+        """The last message taken in, by place that is ours and loaded."""
+        return self._flow.positions
 
     async def take(self, event: Any) -> None:
         """Take in one message as Faust hands it over. Waits while the places are loading or the way out is full."""
@@ -95,26 +98,22 @@ class Intake:
         )
 
     def _take_now(self, message: LogMessage) -> None:
-        """Hand it to the group, queue what it causes, advance the position: one step, nothing comes between."""
-        position = self.positions.get(message.place)
-        if position is None or message.offset <= position:
+        """Hand it to the group and queue what it causes: one step, nothing comes between."""
+        taken = self._flow.take(message)
+        if taken is None:
             return
         telemetry.EVENTS.labels(self._group.name, message.topic).inc()
-        if message.offset > position + 1:
+        if taken.missing is not None:
+            first, last = taken.missing
             log_line.error(
-                "messages are missing: the log no longer has them",
-                place=str(message.place),
-                first=position + 1,
-                last=message.offset - 1,
+                "messages are missing: the log no longer has them", place=str(message.place), first=first, last=last
             )
-        self._sender.put(self._group.handle(message))
-        self.positions[message.place] = message.offset
+        self._sender.put(taken.outputs)
 
     async def assigned(self, owned: set[TP]) -> None:
         """Own these places from now on; they are loaded beside the rebalance, so that nobody waits for a store."""
-        self._stop_loading()
+        self.forget()
         places = sorted(Place(one.topic, one.partition) for one in owned)
-        self._generation = faust_internals.generation(self._app)
         self._loading = asyncio.create_task(self._load(places))
 
     async def revoked(self, *, deadline_s: float) -> None:
@@ -128,9 +127,7 @@ class Intake:
         """Take in nothing more and keep nothing more."""
         self._ready.clear()
         self._stop_loading()
-        self.positions = {}
-        self._committed = {}
-        self._group.revoke()
+        self._flow.forget()
 
     def _stop_loading(self) -> None:
         if self._loading is not None:
@@ -141,8 +138,7 @@ class Intake:
         try:
             assigned = await self._ask_until_answered(places)
             positions = await self._group.assign(assigned)
-            self.positions = {one.place: positions[one.place] for one in assigned}
-            self._committed = {one.place: -1 if one.committed is None else one.committed - 1 for one in assigned}
+            self._flow.loaded(assigned, positions)
             self.kept_at = time.monotonic()
             self._ready.set()
             log_line.info("reading", group=self._group.name, places=[f"{p}@{o}" for p, o in self.positions.items()])
@@ -177,27 +173,24 @@ class Intake:
         async with self._saving:
             if not self._ready.is_set():
                 return
-            generation = self._generation
-            cut = self._group.cut()
-            if cut is None:
+            saving = self._flow.begin_save(self._sender.sequence)
+            if saving is None:
                 self.kept_at = time.monotonic()
                 return
-            await self._sender.acknowledged(self._sender.sequence)
+            await self._sender.acknowledged(saving.outputs)
             with telemetry.SNAPSHOT_SECONDS.labels(self._group.name).time():
-                safe = await self._group.keep(cut)
-            if generation == self._generation and self._ready.is_set():
-                await self._commit(safe)
+                safe = await self._group.keep(saving.cut)
+            if safe:
+                self.kept_at = time.monotonic()
+            await self._commit(self._flow.to_commit(saving, safe))
 
-    async def _commit(self, safe: Mapping[Place, int]) -> None:
-        news = {place: offset for place, offset in safe.items() if offset > self._committed.get(place, -1)}
-        if safe:
-            self.kept_at = time.monotonic()
-        if not news:
+    async def _commit(self, offsets: Mapping[Place, int]) -> None:
+        if not offsets:
             return
-        done = await faust_internals.commit(self._app, {TP(*place): offset + 1 for place, offset in news.items()})
+        done = await faust_internals.commit(self._app, {TP(*place): offset for place, offset in offsets.items()})
         telemetry.COMMITS.labels(self._group.name, "done" if done else "refused").inc()
         if done:
-            self._committed.update(news)
+            self._flow.committed(offsets)
 
     async def save_forever(self, interval_s: float) -> None:
         """Save at an interval, until cancelled."""

@@ -1,0 +1,136 @@
+"""What a worker takes in, keeps and commits, without I/O: the order in which nothing is lost and nothing skipped.
+
+    loaded ─▶ take, take, ... ─▶ begin_save: the state is cut, the outputs so far are counted
+                                     │ shell: wait until they are acknowledged (`may_keep`)
+                                     │ shell: let the group keep the cut
+                                 to_commit: what is safe and not committed yet, if the places are still ours
+                                     │ shell: commit
+                                 committed
+
+`streams.intake` drives it with Faust and Kafka, the simulation in the tests with a simulated log.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from streams.group import Assigned, LogMessage, OutMessage, Place
+
+Cut = TypeVar("Cut")
+Cut_co = TypeVar("Cut_co", covariant=True)
+
+
+class Judging(Protocol[Cut_co]):
+    """The part of a `streams.group.Group` that does not wait."""
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """See Group."""
+
+    def cut(self) -> Cut_co | None:
+        """See Group."""
+
+    def revoke(self) -> None:
+        """See Group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a message.
+
+    Attributes:
+        outputs: What it causes to be published.
+        missing: First and last offset before it that the log no longer had.
+    """
+
+    outputs: Sequence[OutMessage]
+    missing: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saving(Generic[Cut]):
+    """A cut on its way.
+
+    Attributes:
+        generation: Of the assignment that it belongs to.
+        outputs: How many messages were put out before it was cut.
+    """
+
+    cut: Cut
+    generation: int
+    outputs: int
+
+
+class Flow(Generic[Cut]):
+    """Hands each message to the group once and in order, and says what may be committed when.
+
+    Attributes:
+        positions: The last message taken in, by place that is ours and loaded.
+        ready: The places are loaded and messages are taken in.
+    """
+
+    def __init__(self, group: Judging[Cut]) -> None:
+        self.positions: dict[Place, int] = {}
+        self.ready = False
+        self._group = group
+        self._generation = 0
+        self._committed: dict[Place, int] = {}
+
+    def loaded(self, assigned: Sequence[Assigned], positions: Mapping[Place, int]) -> None:
+        """Take in messages from now on.
+
+        Args:
+            assigned: All places that are ours.
+            positions: The last message of each that the group's state includes.
+        """
+        self.positions = {one.place: positions[one.place] for one in assigned}
+        self._committed = {one.place: -1 if one.committed is None else one.committed - 1 for one in assigned}
+        self.ready = True
+
+    def forget(self) -> None:
+        """Take in nothing more and commit nothing more: the places are lost."""
+        self.ready = False
+        self.positions = {}
+        self._committed = {}
+        self._generation += 1
+        self._group.revoke()
+
+    def take(self, message: LogMessage) -> Taken | None:
+        """Take in a message; None if it is included already or not ours. One step: nothing comes in between."""
+        position = self.positions.get(message.place)
+        if position is None or message.offset <= position:
+            return None
+        outputs = self._group.handle(message)
+        self.positions[message.place] = message.offset
+        missing = (position + 1, message.offset - 1) if message.offset > position + 1 else None
+        return Taken(outputs, missing)
+
+    def begin_save(self, outputs: int) -> Saving[Cut] | None:
+        """Cut the group's state; None if nothing is new or no places are ours.
+
+        Args:
+            outputs: How many messages were put out so far, by whomever: all that caused it are among them.
+        """
+        if not self.ready:
+            return None
+        cut = self._group.cut()
+        return None if cut is None else Saving(cut, self._generation, outputs)
+
+    @staticmethod
+    def may_keep(saving: Saving[Cut], acknowledged: int) -> bool:
+        """Say whether a cut may be kept: a state that is kept never makes its outputs again."""
+        return acknowledged >= saving.outputs
+
+    def to_commit(self, saving: Saving[Cut], safe: Mapping[Place, int]) -> dict[Place, int]:
+        """Return the offset of the next message to read of each place, where that is news.
+
+        Args:
+            saving: What was kept.
+            safe: What the group says is safe now.
+        """
+        if saving.generation != self._generation or not self.ready:
+            return {}
+        return {place: offset + 1 for place, offset in safe.items() if offset > self._committed.get(place, -1)}
+
+    def committed(self, offsets: Mapping[Place, int]) -> None:
+        """Remember what the log has taken of `to_commit`."""
+        self._committed.update({place: offset - 1 for place, offset in offsets.items()})
