@@ -1,7 +1,7 @@
 """The config file: `load` reads, checks and resolves it; a Config gives every part its frozen values."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -9,10 +9,12 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from analytics.settings import ReportSettings, StoreSettings
+from forewarn.config_budget import agreeing_signals, divided, series_count
 from forewarn.config_masking import masked_text, without_secrets
 from forewarn.config_model import DAY_US, Root
 from forewarn.config_policy import override, settled
 from forewarn.config_problems import problems_of, written
+from forewarn.config_relations import dependencies, groups
 from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
 from forewarn.config_types import Surroundings
 from forewarn.config_yaml import Document, KeyPath, Tree, parse
@@ -44,6 +46,7 @@ class Config:
     _document: Document = field(repr=False)
     _built: tuple[BuiltTarget, ...] = field(repr=False)
     _anchors: tuple[Target, ...] = field(repr=False)
+    _depends_on: Mapping[str, tuple[str, ...]] = field(repr=False)
     _left_out: frozenset[str] = field(repr=False)
 
     @property
@@ -171,7 +174,13 @@ class Config:
                 incidents[built.target.id] = own_incidents
             if own_detect != self.detect_policy:
                 detect[built.target.id] = own_detect
-        return Expectations(probes=probes, detect=detect, incidents=incidents)
+        return Expectations(
+            probes=probes,
+            detect=detect,
+            incidents=incidents,
+            groups=groups(self._built),
+            depends_on=self._depends_on,
+        )
 
     def alert_policy(self) -> AlertPolicy:
         """Return how alerts are sent, secrets included."""
@@ -307,9 +316,7 @@ def _assemble(root: Root, document: Document, path: Path, findings: Findings, le
     check_unique(location_names(root), ("locations",), "location", findings)
     check_unique([channel.name for channel in root.alerts.channels], ("alerts", "channels"), "channel", findings)
     built = build_targets(root, findings)
-    incident_policy = override(IncidentPolicy(), root.incidents)
-    detect_policy = settled(override(DetectPolicy(), root.detection), incident_policy)
-    _check_scores(detect_policy, ("detection",), findings)
+    detect_policy, incident_policy = _policies(root, [one.target for one in built], findings)
     for index, section in enumerate(root.targets):
         if section.detection is not None:
             _check_scores(override(detect_policy, section.detection), ("targets", index, "detection"), findings)
@@ -321,8 +328,26 @@ def _assemble(root: Root, document: Document, path: Path, findings: Findings, le
         _document=document,
         _built=tuple(built),
         _anchors=tuple(build_anchors(root, findings)),
+        _depends_on=dependencies(built, findings),
         _left_out=left_out,
     )
+
+
+def _policies(root: Root, targets: Sequence[Target], findings: Findings) -> tuple[DetectPolicy, IncidentPolicy]:
+    """Return how targets without overrides are judged, the installation's budgets divided over what is watched."""
+    budgets, series = root.policy, series_count(targets)
+    single = "false_warnings_per_series_week"
+    if budgets.false_warnings_per_week is not None and single in root.detection.model_fields_set:
+        expected = "expected only one of it and policy.false_warnings_per_week"
+        findings.add(("detection", single), f"both budgets of false warnings are there, {expected}")
+    detect = divided(DetectPolicy(), budgets.false_warnings_per_week, series)
+    detect = override(detect, root.detection)
+    pages = budgets.false_pages_per_month
+    incidents = agreeing_signals(IncidentPolicy(), detect, pages, targets=len(targets), series=series)
+    incidents = override(incidents, root.incidents)
+    detect = settled(detect, incidents)
+    _check_scores(detect, ("detection",), findings)
+    return detect, incidents
 
 
 def _check_scores(policy: DetectPolicy, path: KeyPath, findings: Findings) -> None:

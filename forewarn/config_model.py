@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from analytics.settings import ReportSettings, StoreSettings
-from forewarn.config_policy import Detection, Incidents, TargetDetection, TargetIncidents
+from forewarn.config_policy import Budgets, Detection, Incidents, TargetDetection, TargetIncidents
 from forewarn.config_probes import AnchorSection, ProbeSection, Section
 from forewarn.config_text import duration_text, split_url
 from forewarn.config_types import (
@@ -27,6 +27,7 @@ from forewarn.config_types import (
     SecretFile,
     Size,
     StoreUrl,
+    TargetRef,
     Timeout,
     TimeZone,
     WholeDays,
@@ -242,6 +243,10 @@ class Target(Section):
     """Deadline of one check, less than the interval. Default: `defaults.timeout`."""
     locations: Annotated[list[Name], Field(min_length=1)] | None = None
     """Where the probes run. Default: `defaults.locations`."""
+    group: Name | None = None
+    """What it shares with others (a cluster, a hoster): those of one group that fail together are one incident."""
+    depends_on: Annotated[list[TargetRef], Field(min_length=1)] | None = None
+    """Targets whose failure explains this one's: it is recorded then, and wakes nobody. `name`, or `customer/name`."""
     detection: TargetDetection | None = None
     """Overrides single keys of the top's `detection`."""
     incidents: TargetIncidents | None = None
@@ -265,6 +270,8 @@ class Root(Section):
     """The embedded store."""
     producer: Producer = Producer()
     """Bounds of each producer process."""
+    policy: Budgets = Budgets()
+    """How much noise is allowed."""
     detection: Detection = Detection()
     """How series are judged."""
     incidents: Incidents = Incidents()

@@ -83,8 +83,17 @@ class TargetIncidents(Section):
     """Ticks in a row with a reason that open an early warning (detectors have their own patience)."""
     partial_failure_ticks: _Few = _INCIDENT.partial_failure_ticks
     """Ticks in a row with failures in a minority of locations that open an early warning."""
+    flap_ticks: _Few = _INCIDENT.flap_ticks
+    """What opens within so many intervals after the last incident ended is flapping: it pages at once, and is resolved
+    only when the target has been well for as long."""
+    page_after: Duration = _duration(_INCIDENT.page_after_us)
+    """An outage is told at once and pages when it has lasted so long (or five intervals, if that is less): a restart
+    wakes nobody."""
     page_time_left: Duration = _duration(_INCIDENT.page_time_left_us)
     """An early warning pages when less than this may be left."""
+    page_signals: Annotated[int, Field(ge=0, le=10)] = _INCIDENT.page_signals
+    """An early warning pages when so many independent signals (latency, failures, metrics) agree; 0: never for that.
+    Default: what `policy.false_pages_per_month` allows, which is 2 but in very large installations."""
 
 
 class Incidents(TargetIncidents):
@@ -96,8 +105,27 @@ class Incidents(TargetIncidents):
     """... on at least so many addresses."""
 
 
+class Budgets(Section):
+    """How much noise the installation may make. The core divides it over everything that is watched."""
+
+    false_warnings_per_week: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """False early warnings that the whole installation may give in a week, divided over its series (target, probe,
+    location, metric). Default: `detection.false_warnings_per_series_week` for each series."""
+    false_pages_per_month: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """False pages that early warnings may cause in a month; says how many signals must agree before one pages."""
+
+
 _DURATIONS: Final = frozenset(
-    ("horizon", "certificate_horizon", "max_lateness", "min_silence", "stop_grace", "slot", "page_time_left")
+    (
+        "horizon",
+        "certificate_horizon",
+        "max_lateness",
+        "min_silence",
+        "stop_grace",
+        "slot",
+        "page_time_left",
+        "page_after",
+    )
 )
 
 

@@ -51,6 +51,7 @@ _SECTIONS: Final = (
     ("alerts", "Alerts"),
     ("alerts.channels[]", "Channel"),
     ("report", "Report"),
+    ("policy", "Budgets"),
     ("detection", "Detection"),
     ("incidents", "Incidents"),
     ("producer", "Producer"),

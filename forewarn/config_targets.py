@@ -33,10 +33,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltTarget:
-    """A target and the section that it came from."""
+    """A target and the section that it came from, with its place in the file's list."""
 
     target: Target
     section: TargetSection
+    index: int
 
 
 def location_names(root: Root) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ def build_targets(root: Root, findings: Findings) -> list[BuiltTarget]:
         seen[target_id] = path
         probes = builder.probes(section, path)
         if probes:
-            built.append(BuiltTarget(target=Target(id=target_id, probes=tuple(probes)), section=section))
+            built.append(BuiltTarget(target=Target(id=target_id, probes=tuple(probes)), section=section, index=index))
     return built
 
 

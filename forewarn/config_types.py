@@ -29,6 +29,7 @@ from forewarn.config_text import (
 
 IDENTIFIER_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+TARGET_PATTERN: Final = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,16 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+
+
+def _target_ref(value: str) -> str:
+    if re.fullmatch(TARGET_PATTERN, value) is None:
+        raise expected("a target's name, or customer/name", value)
+    return value
+
+
+TargetRef = Annotated[str, AfterValidator(_target_ref), WithJsonSchema({"type": "string", "pattern": TARGET_PATTERN})]
+"""Another target: its name, where it is of the same customer, or its id."""
 
 
 def _identifier(value: str) -> str:

@@ -1,6 +1,5 @@
 """A config becomes the frozen values of every part."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from analytics.settings import ReportSettings, StoreSettings
 from forewarn.commands.init import example
 from forewarn.config import Config, load, load_text
-from forewarn.config_policy import Detection, Incidents
 from forewarn.config_text import duration_text, parse_duration, substitute
 from forewarn.errors import ConfigError, NotRunningError
 from forewarn.runtime import Runtime
@@ -173,56 +171,6 @@ def test_an_anchor_is_a_target_of_its_location_alone() -> None:
     expected = config.expectations().probes
     assert expected["_anchor/a", "tcp"] == ProbeExpectation(interval_us=10 * SECOND_US, locations=("a",))
     assert expected["main/example.org", "http"].locations == ("a", "b")
-
-
-def test_policy_sections_name_every_field_of_the_contracts() -> None:
-    """A field that is added to a policy and forgotten here fails this test."""
-
-    def keys(policy: type) -> set[str]:
-        return {item.name.removesuffix("_us") for item in dataclasses.fields(policy)}
-
-    assert set(Detection.model_fields) == keys(DetectPolicy)
-    assert set(Incidents.model_fields) == keys(IncidentPolicy)
-
-
-def test_overrides_of_a_target_change_single_keys() -> None:
-    """Over the file's own policy, not over the defaults; targets without overrides are not listed."""
-    text = """
-detection: {warn_score: 6, horizon: 2d}
-incidents: {failure_ticks: 4}
-targets:
-  - {name: x, url: "http://x", detection: {warn_ticks: 9}, incidents: {page_time_left: 2h}}
-  - {name: y, url: "http://y"}
-"""
-    config = config_of(text)
-    expectations = config.expectations()
-    assert config.detect_policy == DetectPolicy(warn_score=6, horizon_us=2 * DAY_US)
-    assert expectations.detect == {"main/x": DetectPolicy(warn_score=6, horizon_us=2 * DAY_US, warn_ticks=9)}
-    own = IncidentPolicy(failure_ticks=4, page_time_left_us=7200 * SECOND_US)
-    assert expectations.incidents == {"main/x": own}
-
-
-@given(
-    settle=st.integers(1, 20),
-    failure=st.integers(1, 20),
-    success=st.integers(1, 20),
-    warning=st.integers(1, 20),
-    partial=st.integers(1, 20),
-    own=st.integers(1, 20),
-)
-def test_verdicts_are_settled_for_as_long_as_any_threshold_counts(
-    settle: int, failure: int, success: int, warning: int, partial: int, own: int
-) -> None:
-    """settle_ticks is never under a threshold of the incidents of the same target, else it would wait for ever."""
-    config = config_of(
-        f"detection: {{settle_ticks: {settle}}}\n"
-        f"incidents: {{failure_ticks: {failure}, success_ticks: {success}, warning_ticks: {warning}, "
-        f"partial_failure_ticks: {partial}}}\n"
-        f"targets: [{{name: x, url: 'http://x', incidents: {{failure_ticks: {own}}}}}]"
-    )
-    assert config.detect_policy.settle_ticks == max(settle, failure, success, warning, partial)
-    of_target = config.expectations().detect.get("main/x", config.detect_policy)
-    assert of_target.settle_ticks == max(settle, failure, success, warning, partial, own)
 
 
 def test_without_sections_the_running_up_is_meant() -> None:
