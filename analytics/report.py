@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 
+from analytics.report_incidents import IncidentLine, incident_lines
 from analytics.settings import ReportSettings
 from analytics.sla import Account, Interval, Period, account, known_part
 
@@ -27,16 +28,6 @@ _LAST_CHECK: Final = """
     SELECT target, toUnixTimestamp64Micro(max(scheduled_at)) FROM checks_log
     WHERE outcome != 'missed' AND scheduled_at >= fromUnixTimestamp64Micro({from_us:Int64})
     GROUP BY target
-"""
-_INCIDENTS: Final = """
-    SELECT ifNull(target, ''), ifNull(location, ''), kind, severity, cause, toUnixTimestamp64Micro(began_at),
-           toUnixTimestamp64Micro(warned_at), toUnixTimestamp64Micro(outage_at), toUnixTimestamp64Micro(resolved_at)
-    FROM incidents
-    WHERE began_at < fromUnixTimestamp64Micro({until_us:Int64})
-      AND (resolved_at IS NULL OR resolved_at > fromUnixTimestamp64Micro({from_us:Int64})
-           OR began_at >= fromUnixTimestamp64Micro({from_us:Int64}))
-      AND ({customer:String} = '' OR startsWith(ifNull(target, ''), concat({customer:String}, '/')))
-    ORDER BY began_at, incident_id
 """
 _LATENCY: Final = """
     SELECT target, probe, count(), countIf(outcome = 'failure'), countIf(outcome = 'missed'),
@@ -67,24 +58,6 @@ class LatencyLine:
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentLine:
-    """An incident as the report shows it; times in microseconds UTC.
-
-    Attributes:
-        who: The target, or the location whose trouble it was.
-    """
-
-    who: str
-    kind: str
-    severity: str
-    cause: str
-    began_at_us: int
-    warned_at_us: int | None
-    outage_at_us: int | None
-    resolved_at_us: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +97,7 @@ def make_report(
 
     Args:
         store: A client of `analytics.client.connect`.
-        customer: Only this customer's targets; empty for all.
+        customer: Only this customer's targets and what touched them; empty for all.
 
     Raises:
         ValueError: The month has not begun.
@@ -142,7 +115,7 @@ def make_report(
     for target, verdict, from_us, until_us in rows(_INTERVALS):
         interval = Interval(verdict=verdict, from_us=from_us, until_us=until_us)
         intervals[target].append(known_part(interval, last_check_us.get(target), steps_us[target]))
-    incidents = tuple(_incident(row) for row in rows(_INCIDENTS))
+    incidents = incident_lines(rows, intervals, accounted, unknown=settings.unknown, customer=customer)
     latency: dict[str, list[LatencyLine]] = defaultdict(list)
     for target, *line in rows(_LATENCY):
         latency[target].append(_latency(*line))
@@ -177,21 +150,6 @@ def _had_outage(line: IncidentLine, period: Period) -> bool:
 def _was_warned(line: IncidentLine, period: Period) -> bool:
     """Whether its early warning was raised in the period."""
     return line.warned_at_us is not None and period.from_us <= line.warned_at_us < period.until_us
-
-
-def _incident(row: tuple[Any, ...]) -> IncidentLine:
-    target, location, kind, severity, cause, *times = row
-    began_at_us, warned_at_us, outage_at_us, resolved_at_us = times
-    return IncidentLine(
-        who=target or f"location {location}",
-        kind=kind.replace("_", " "),
-        severity=severity,
-        cause=cause,
-        began_at_us=began_at_us,
-        warned_at_us=warned_at_us,
-        outage_at_us=outage_at_us,
-        resolved_at_us=resolved_at_us,
-    )
 
 
 def _latency(probe: str, checks: int, failed: int, missed: int, quantiles_us: list[int], succeeded: int) -> LatencyLine:

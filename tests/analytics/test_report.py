@@ -18,7 +18,7 @@ from analytics.session import Session
 from analytics.settings import ReportSettings, StoreSettings
 from analytics.sla import Unknown, month_period
 from producers.contract import Outcome
-from streams.contract import VerdictName
+from streams.contract import Reason, VerdictName
 from tests.analytics.messages import batch, incident, place, verdict
 
 SECOND_US = 1_000_000
@@ -218,11 +218,51 @@ def test_outages_and_early_warnings_are_counted_in_their_month(session: Session,
 
 
 def test_a_locations_trouble_is_shown_as_the_locations(session: Session, client: Client) -> None:
-    """It belongs to no target, and to no customer's report."""
+    """It belongs to no target, and to no report of a customer whose targets it did not touch."""
     put_incident(session, "l", START_US, START_US + 1, target=None, location="north", kind="location_trouble")
     [line] = report(client).incidents
     assert (line.who, line.kind) == ("location north", "location trouble")
     assert report(client, customer="main").incidents == ()
+
+
+def test_a_customer_sees_what_a_locations_trouble_meant_for_its_targets(session: Session, client: Client) -> None:
+    """How each touched target spent that time; not the names of other customers' targets, nor of untouched ones."""
+    for target, letters in (("acme/shop", "HDFH"), ("acme/calm", "HHHH"), ("other/shop", "HUUH")):
+        put_timeline(session, target, letters, step_us=HOUR_US)
+    for target, kind, at_us in (
+        ("acme/shop", "partial_failure", START_US + HOUR_US),
+        ("other/shop", "silence", START_US + HOUR_US),
+        ("acme/calm", "partial_failure", START_US + 5 * HOUR_US),
+    ):
+        seen = Reason(kind=kind, subject="service", text="t", probe="http", since_us=at_us, locations=["north"])
+        put(session, verdict("degraded", at_us + 1, target=target, previous="degraded", changed=False, reasons=[seen]))
+    put_incident(
+        session, "l", START_US + HOUR_US, START_US + 3 * HOUR_US, target=None, location="north",
+        kind="location_trouble", cause="3 targets fail together: acme/shop, other/shop and other/blog",
+    )  # fmt: skip
+    put_incident(session, "far", START_US, START_US + HOUR_US, target=None, location="south", kind="silence")
+    made = report(client, customer="acme")
+    [line] = made.incidents
+    assert [(one.target, one.account.degraded_us, one.account.failing_us) for one in line.touched] == [
+        ("acme/shop", HOUR_US, HOUR_US)
+    ]
+    text = render_html(made)
+    assert "other/" not in text
+    assert "acme/shop: down 1 h, degraded 1 h, unknown 0 s" in text
+    whole = {one.target for each in report(client).incidents for one in each.touched}
+    assert whole == {"acme/shop", "other/shop"}
+
+
+def test_a_customer_is_not_told_who_else_fails_with_it(session: Session, client: Client) -> None:
+    """The cause names other customers' targets: its own reasons stand instead."""
+    mine = Reason(kind="failing", subject="service", text="failing: timeout", probe="http", since_us=START_US)
+    put_incident(
+        session, "i", START_US, START_US + 1, target="acme/shop", cause="caused by other/db: failing: timeout",
+        caused_by="other/db", reasons=[mine],
+    )  # fmt: skip
+    [line] = report(client, customer="acme").incidents
+    assert line.cause == "failing: timeout"
+    assert [each.cause for each in report(client).incidents] == ["caused by other/db: failing: timeout"]
 
 
 def put_latencies(session: Session, durations_us: Sequence[int], target: str = "main/shop") -> None:
