@@ -34,7 +34,9 @@ def revision(incident_id: str, number: int, **changes: object) -> bytes:
 
 def outage(incident_id: str, number: int = 1, **changes: object) -> bytes:
     """Return a message of an outage that pages."""
-    return revision(incident_id, number, **({"kind": "outage", "page": True, "outage_at_us": 1} | changes))
+    return revision(
+        incident_id, number, **({"kind": "outage", "page": True, "outage_at_us": 1, "caused_by": None} | changes)
+    )
 
 
 def resolved(incident_id: str, number: int = 2) -> bytes:
