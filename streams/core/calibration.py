@@ -33,8 +33,15 @@ PRIOR_BLOCKS: Final = 6.0
 CAUTION: Final = 1.0
 """The scale is widened by CAUTION / sqrt(blocks)."""
 
+FURTHEST: Final = 4.0
+"""The largest value of a block counts as so many scales above the mean at most: wilder series take a few blocks."""
+
 CLIP: Final = 1.5
 """What an innocent episode teaches is at most so many thresholds."""
+
+HIGH: Final = 0.5
+PATIENCE: Final = 6
+"""A block ends when the statistic is under this part of its limit, or so many times as long."""
 
 WEEK_US: Final = 7 * 86_400 * 1_000_000
 _SD_TO_SCALE: Final = math.sqrt(6.0) / math.pi
@@ -46,6 +53,7 @@ class TailTable(Table):
 
     Attributes:
         top, checks, began_us: Largest statistic, checks and first tick of the open block.
+        waits: Largest statistic of the block before, not learned yet; -inf none.
         held: Largest statistic of the episode that lasts; -inf without one.
         blocks, mean, variance: Of the largest values of blocks, prior included.
         limit: The threshold.
@@ -55,6 +63,7 @@ class TailTable(Table):
         "top": Column(np.float64, -np.inf),
         "checks": Column(np.int64, 0),
         "began_us": Column(np.int64, NEVER),
+        "waits": Column(np.float64, -np.inf),
         "held": Column(np.float64, -np.inf),
         "blocks": Column(np.float64, PRIOR_BLOCKS),
         "mean": Column(np.float64, 0.0),
@@ -64,6 +73,7 @@ class TailTable(Table):
     top: Floats
     checks: Ints
     began_us: Ints
+    waits: Floats
     held: Floats
     blocks: Floats
     mean: Floats
@@ -122,14 +132,23 @@ class Tails:
         top = np.maximum(table.top[rows], statistic)
         checks, began_us = table.checks[rows] + 1, table.began_us[rows]
         began_us = np.where(began_us == NEVER, at_us, began_us)
-        over = (checks >= LEAST_CHECKS) & (at_us - began_us >= self._block_us) & ~flagged
+        length_us = at_us - began_us
+        over = (checks >= LEAST_CHECKS) & (length_us >= self._block_us) & ~flagged
+        # What is high at the end may be the beginning of a fault: it is learned once it has come down.
+        over &= (statistic < HIGH * table.limit[rows]) | (length_us >= PATIENCE * self._block_us)
         if over.any():
-            row, length_us = rows[over], at_us[over] - began_us[over]
-            # A gap inside a block makes it no longer than it has checks for.
-            share = np.minimum(length_us, 2 * self._block_us) / WEEK_US
-            self._learn(row, top[over], _of(budget, over) * share)
+            row = rows[over]
+            share = np.minimum(length_us[over], PATIENCE * self._block_us) / WEEK_US
+            # A block is learned when the next one has passed too: the first hours of a fault are not normal.
+            before = table.waits[row]
+            known = before > -np.inf
+            furthest = table.mean[row] + FURTHEST * _SD_TO_SCALE * np.sqrt(table.variance[row])
+            self._learn(row[known], np.minimum(before, furthest)[known], (_of(budget, over) * share)[known])
+            table.waits[row] = top[over]
         if flagged.any():
-            table.held[rows[flagged]] = np.maximum(table.held[rows[flagged]], top[flagged])
+            row = rows[flagged]
+            table.held[row] = np.maximum(np.maximum(table.held[row], table.waits[row]), top[flagged])
+            table.waits[row] = -np.inf
         anew = over | flagged
         table.top[rows] = np.where(anew, -np.inf, top)
         table.checks[rows] = np.where(anew, 0, checks)

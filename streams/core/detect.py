@@ -108,7 +108,7 @@ class Detector:
     def baselines(self) -> dict[tuple[str, str, str], float]:
         """Return the latency that is normal by (target, probe, location), microseconds; none while it warms up."""
         state = self._state
-        centre = state.levels.table.centre[: len(state.registry.lanes)]
+        centre = state.latency.levels.table.centre[: len(state.registry.lanes)]
         known = np.flatnonzero(np.isfinite(centre))
         return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in known.tolist()}
 

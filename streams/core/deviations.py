@@ -1,35 +1,11 @@
-"""Deviations as they are published: one as a series leaves its norm, one as it is back."""
-
-from typing import Any
-
-import numpy as np
+"""Deviations as they are published: one as a series leaves its norm, one as it is back. Latency has its own file."""
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.forecast import UNKNOWN_US
-from streams.core.levels import LevelChanges
 from streams.core.metric_level import MetricChanges
 from streams.core.readings import Reading
 from streams.core.state import State
 from streams.core.watermark import NEVER
-
-
-def of_levels(state: State, lanes: Any, tick_us: Any, changes: LevelChanges) -> list[Deviation]:
-    """Return the deviations of one round's latencies.
-
-    Args:
-        state: After the round.
-        lanes: The lanes that were judged, shape (n,).
-        tick_us: Their ticks, shape (n,).
-        changes: Places in these.
-    """
-    found = [
-        _level(state, int(lanes[place]), int(tick_us[place]), active=active)
-        for places, active in ((changes.left, True), (changes.back, False))
-        for place in places.tolist()
-    ]
-    for place, before in zip(changes.rebased.tolist(), changes.before.tolist(), strict=True):
-        found.append(_rebased(state, int(lanes[place]), int(tick_us[place]), before))
-    return found
 
 
 def of_failures(state: State, group: int, tick_us: int, *, active: bool) -> Deviation:
@@ -119,50 +95,6 @@ def _metric(state: State, readings: Reading, place: int, *, active: bool, before
         value=float(table.level[series]),
         baseline=before if before is not None else float(table.centre[series]),
         limit=None if rebased else limit,
-    )
-
-
-def _level(state: State, lane: int, tick_us: int, *, active: bool) -> Deviation:
-    table = state.levels.table
-    target, probe, location = state.registry.lanes[lane]
-    warn_score = state.policies.of(int(state.registry.group_of[lane])).warn_score
-    return Deviation(
-        v=VERSION,
-        id=derived_id("deviation", target, probe, location, "latency", tick_us, str(active)),
-        target=target,
-        probe=probe,
-        location=location,
-        metric="latency",
-        detector="latency_level",
-        tick_us=tick_us,
-        since_us=_since(int(table.since_us[lane]), tick_us),
-        active=active,
-        score=float(table.score[lane]),
-        value=float(np.exp(table.level[lane])),
-        baseline=float(np.exp(table.centre[lane])),
-        limit=float(np.exp(table.centre[lane] + warn_score * table.spread[lane])),
-        phase=state.levels.phase(lane),
-    )
-
-
-def _rebased(state: State, lane: int, tick_us: int, before: float) -> Deviation:
-    """The level stayed where it went: it is the norm from now on. `baseline` is what was normal before."""
-    table = state.levels.table
-    target, probe, location = state.registry.lanes[lane]
-    return Deviation(
-        v=VERSION,
-        id=derived_id("deviation", target, probe, location, "latency", tick_us, "rebaselined"),
-        target=target,
-        probe=probe,
-        location=location,
-        metric="latency",
-        detector="rebaseline",
-        tick_us=tick_us,
-        since_us=_since(int(table.since_us[lane]), tick_us),
-        active=False,
-        score=0.0,
-        value=float(np.exp(table.centre[lane])),
-        baseline=float(np.exp(before)),
     )
 
 

@@ -194,7 +194,7 @@ class Judge:
         """Compare what each group is with what it was; tell what changed and what is still watched."""
         state, group, lane = self._state, turn.groups, turn.lanes
         groups = state.groups
-        slow = turn.total(turn.reported & state.levels.table.flagged[lane])
+        slow = turn.total(turn.reported & state.latency.episodes.off[lane])
         slow_here = (reported > 0) & (slow >= majority(reported))
         often = state.failures.groups.flagged[group]
         metric_off = turn.total(turn.reported & (state.lanes.metrics[lane] > 0)) > 0

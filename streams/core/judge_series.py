@@ -4,7 +4,7 @@ import numpy as np
 
 from producers.contract import OUTCOME_SUCCESS
 from streams.contract import Deviation
-from streams.core import deviations
+from streams.core import deviations, deviations_latency
 from streams.core.pending import Runs, expand
 from streams.core.state import State
 from streams.core.table import Bools, Rows
@@ -61,15 +61,17 @@ class SeriesJudge:
     def _latencies(self, turn: Round) -> None:
         state, rows = self._state, turn.rows
         if turn.failed.any():
-            state.levels.failed(turn.lanes[turn.failed])
+            state.latency.failed(turn.lanes[turn.failed])
         says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
         says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
         if not says.any():
             return
         lanes, groups, at_us = turn.lanes[says], turn.groups[turn.local[says]], turn.at_us[says]
-        changes = state.levels.update(lanes, groups, at_us, rows["duration_us"][says], rows["phases"][says])
+        interval_us = state.ticks.groups.interval_us[groups]
+        duration_us, phases = rows["duration_us"][says], rows["phases"][says]
+        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases)
         if changes is not None:
-            self._deviations += deviations.of_levels(state, lanes, at_us, changes)
+            self._deviations += deviations_latency.of_latency(state, changes)
 
     def _failures(self, turn: Round, failing: Bools) -> None:
         state = self._state

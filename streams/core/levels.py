@@ -1,15 +1,17 @@
-"""Latency that has left its level: one baseline a lane, scored at every check, flagged with patience.
+"""Latency that has left its level: one baseline a lane, scored at every check.
 
-A score is (log latency - centre) / spread, clipped, so that no single check decides anything; it is smoothed over
-about `warn_ticks` checks. A series is flagged when the smoothed score is above `warn_score`, and the smoothed level
-at least `min_latency_ratio` times the centre, for `warn_ticks` checks in a row, or for more of them where single wild
-checks are common enough to make such a row by chance (ROW_P); it is back when the score is under
-`clear_score` as long. While it is flagged nothing is learned, and while it is suspicious (above `clear_score`) only
-a quarter as much: a ramp is flagged, not learned. What stays flagged for `rebaseline_checks` without a failure and
-has come to rest is the new norm.
+What is judged is the median of the last MEDIAN checks, less what the hour adds: two wild checks among five say nothing,
+three do. A score is (that median - centre) / spread. A series is flagged when the score is above its limit, and the
+median at least `min_latency_ratio` times the centre; where single wild checks are so common that three of five would
+come by chance (ROW_P), for as many checks in a row as make it unlikely. The limit is calibrated on the score itself
+(`calibration`), so that it means the same number of false warnings on quiet, wild and wandering series; it starts at
+`warn_score`. The series is back when the score stayed under the clearing part of the limit for `warn_ticks` checks, or
+for longer if it was flagged for long. While it is flagged nothing is learned, and while it is suspicious only a
+quarter as much: a ramp is flagged, not learned. What stays flagged for `rebaseline_checks` without a failure and has
+come to rest is the new norm.
 
 Source:
-    EWMA control charts (Roberts 1959), on the robust scores of `baseline`.
+    Running medians (Tukey 1977) on the robust scores of `baseline`; the limit: see `calibration`.
 """
 
 import math
@@ -17,48 +19,77 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from producers.contract import PHASES
 from streams.core import baseline
+from streams.core.calibration import Tails
 from streams.core.policies import Policies
+from streams.core.samples import Samples
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
 
-CLIP: Final = 6.0
-"""A check's score counts at most so much: three wild ones in a row are not a level."""
+MEDIAN: Final = 5
+
+BUDGET_SHARE: Final = 0.5
+"""Of a series' false warnings: this detector's part."""
+
+WARN_SCORE: Final = 4.0
+"""The limit before anything was learned; another `warn_score` in the policy moves limits in proportion."""
+
+WANDER_CLIP: Final = 3.0
+PRIOR_MEAN: Final = 1.5
+PRIOR_SCALE: Final = 0.19
 
 ROW_P: Final = 3e-6
-"""Probability of a row of wild checks by chance, if each is as likely as it was so far and the first comes for free."""
+"""Probability of a row of wild checks by chance, if each is as likely as it was so far."""
+
+RARE: Final = 0.005
+"""Wild checks under this share do not come three among five by chance."""
+
+WANDERS: Final = 6.0
+"""The limit is at least so many standard deviations of the score: known long before its tail is."""
+
+PRIOR_WANDER: Final = 0.3
+"""Variance of the score of independent checks: the median of five of them."""
+
+PRIOR_WILD: Final = 0.2
+"""So many of the first checks count as wild unseen."""
 
 SUSPICIOUS_RATE: Final = 0.25
 REST_RATE: Final = 1.0 / 120.0
 """How quickly the candidate of a new norm follows, once it has more checks than that."""
 
+REMAINS: Final = 8
+MOST_COOL: Final = 120
+"""Back needs one calm check for so many that it was flagged, at most this many."""
+
 LOG_ROW_P: Final = math.log(ROW_P)
 
 
 class LevelTable(Table):
-    """State by lane.
+    """State by lane. Everything in log microseconds less what the hour adds.
 
     Attributes:
         learned: Healthy checks that the baseline knows; before warm-up they are in `samples`.
-        centre, spread: Of log microseconds.
-        score: Smoothed; level: smoothed log microseconds.
-        rising_us: Since when the score is above clear_score; NEVER if it is not.
+        centre, spread: Of the level.
+        recent: The last checks, newest last.
+        level: Their median; score: how far it is from the centre.
+        rising_us: Since when the score is suspicious; NEVER if it is not.
+        wander: Mean square of the score, from its lower half only: what climbs does not widen it.
         wild: How often single checks score above the warning, learned slowly.
-        hot, cool: Checks in a row above the warning, under the clearing score.
+        hot, cool: Checks in a row above the limit, under the clearing score.
         flagged, since_us: It has left its level, since that tick.
         away: Checks in a row off the level; rest, rest_spread: centre and spread of these.
-        phase_normal, phase_now: Microseconds by phase, slow and quick.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "learned": Column(np.int64, 0),
         "centre": Column(np.float64, np.nan),
         "spread": Column(np.float64, np.nan),
+        "recent": Column(np.float64, np.nan, (MEDIAN,)),
         "score": Column(np.float64, 0.0),
         "level": Column(np.float64, np.nan),
         "rising_us": Column(np.int64, NEVER),
         "wild": Column(np.float64, 0.0),
+        "wander": Column(np.float64, PRIOR_WANDER),
         "hot": Column(np.int64, 0),
         "cool": Column(np.int64, 0),
         "flagged": Column(np.bool_, 0),
@@ -66,16 +97,16 @@ class LevelTable(Table):
         "away": Column(np.int64, 0),
         "rest": Column(np.float64, np.nan),
         "rest_spread": Column(np.float64, 0.0),
-        "phase_normal": Column(np.float64, 0.0, (len(PHASES),)),
-        "phase_now": Column(np.float64, 0.0, (len(PHASES),)),
     }
     learned: Ints
     centre: Floats
     spread: Floats
+    recent: Floats
     score: Floats
     level: Floats
     rising_us: Ints
     wild: Floats
+    wander: Floats
     hot: Ints
     cool: Ints
     flagged: Bools
@@ -83,8 +114,6 @@ class LevelTable(Table):
     away: Ints
     rest: Floats
     rest_spread: Floats
-    phase_normal: Floats
-    phase_now: Floats
     samples: Floats
 
     def __init__(self, warm_up: int) -> None:
@@ -116,119 +145,111 @@ class Levels:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
         self.table = LevelTable(policies.largest("warm_up_checks"))
+        budget = BUDGET_SHARE * policies.distinct[0].false_warnings_per_series_week
+        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget)
+
+    def grow(self, lanes: int) -> None:
+        """Make room for so many lanes."""
+        self.table.grow(lanes)
+        self.tails.table.grow(lanes)
 
     def failed(self, lanes: Rows) -> None:
         """Checks failed: a level that comes with failures never becomes the norm."""
         self.table.away[lanes] = 0
 
-    def update(
-        self, lanes: Rows, groups: Rows, tick_us: Ints, duration_us: Floats, phases: Floats
-    ) -> LevelChanges | None:
-        """Take in successful, undisturbed checks, at most one a lane.
+    def limit(self, lanes: Rows, groups: Rows) -> Floats:
+        """Return the score from which these series are flagged. Shape (n,)."""
+        limit: Floats = np.maximum(self.tails.limit(lanes), WANDERS * np.sqrt(self.table.wander[lanes]))
+        factor: Floats = self._policies.get("warn_score", groups) / WARN_SCORE
+        return limit * factor
 
-        Args:
-            lanes: Shape (n,), each at most once.
-            groups: Of the same.
-            tick_us: Of the checks, shape (n,).
-            duration_us: Finite, >= 0, shape (n,).
-            phases: Microseconds, 0 where not reached, shape (n, 5).
+    def warm(self, samples: Samples) -> Bools:
+        """Say which of these series know what is normal; the others learn it. Shape (n,)."""
+        warm_up = self._policies.get("warm_up_checks", samples.groups)
+        warm: Bools = self.table.learned[samples.lanes] >= warm_up
+        if not warm.all():
+            cold = ~warm
+            needed = warm_up if np.isscalar(warm_up) else warm_up[cold]
+            self._warm_up(samples.lanes[cold], samples.log_us[cold], needed)
+        return warm
+
+    def update(self, samples: Samples) -> LevelChanges | None:
+        """Judge checks of series that are warm.
 
         Returns:
             What changed; None if nothing did.
         """
-        x = np.log(np.maximum(duration_us, 1.0))
-        warm_up = self._policies.get("warm_up_checks", groups)
-        warm = self.table.learned[lanes] >= warm_up
-        if not warm.all():
-            cold = ~warm
-            needed = warm_up if np.isscalar(warm_up) else warm_up[cold]
-            self._warm_up(lanes[cold], x[cold], phases[cold], needed)
-            kept = np.flatnonzero(warm)
-            if kept.size == 0:
-                return None
-            changes = self._judge(lanes[kept], groups[kept], tick_us[kept], x[kept], phases[kept])
-            if changes is None:
-                return None
-            left, back, rebased, before = changes
-            return LevelChanges(kept[left], kept[back], kept[rebased], before)
-        return self._judge(lanes, groups, tick_us, x, phases)
-
-    def phase(self, lane: int) -> str | None:
-        """Return the phase that grew most, if it explains at least half of what the check grew by."""
-        table = self.table
-        grown = table.phase_now[lane] - table.phase_normal[lane]
-        most = int(grown.argmax())
-        total = float(np.exp(table.level[lane]) - np.exp(table.centre[lane]))
-        return PHASES[most] if grown[most] > 0.0 and grown[most] >= 0.5 * total else None
-
-    def _warm_up(self, lanes: Rows, x: Floats, phases: Floats, needed: Any) -> None:
-        table = self.table
-        learned = table.learned[lanes]
-        table.samples[lanes, learned] = x
-        table.learned[lanes] = learned + 1
-        share = (1.0 / (learned + 1.0))[:, None]
-        table.phase_normal[lanes] += share * (phases - table.phase_normal[lanes])
-        table.phase_now[lanes] = table.phase_normal[lanes]
-        done = learned + 1 >= needed
-        for count in np.unique(learned[done] + 1):
-            ready = lanes[done & (learned + 1 == count)]
-            centre, spread = baseline.warm(table.samples[ready, :count])
-            table.centre[ready], table.spread[ready] = centre, spread
-            table.level[ready] = centre
-
-    def _judge(self, lanes: Rows, groups: Rows, tick_us: Ints, x: Floats, phases: Floats) -> LevelChanges | None:
         table, get = self.table, self._policies.get
-        warn_ticks, clear_score = get("warn_ticks", groups), get("clear_score", groups)
-        warn_score = get("warn_score", groups)
-        pace = 2.0 / (warn_ticks + 1.0)
+        lanes, groups = samples.lanes, samples.groups
+        warn_ticks = get("warn_ticks", groups)
         centre, spread = table.centre[lanes], table.spread[lanes]
-        raw = (x - centre) / spread
-        score = table.score[lanes]
-        score += pace * (np.minimum(np.maximum(raw, -CLIP), CLIP) - score)
-        level = table.level[lanes]
-        level += pace * (x - level)
+        residual = samples.log_us - samples.offset
+        raw = (residual - centre) / spread
+        recent = table.recent[lanes]
+        recent[:, :-1] = recent[:, 1:]
+        recent[:, -1] = residual
+        level = median_of_five(recent)
+        excess = level - centre - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
+        score = np.where(level > centre, np.maximum(excess, 0.0), level - centre) / spread
+        limit = self.limit(lanes, groups)
+        clear = limit * (get("clear_score", groups) / get("warn_score", groups))
 
-        suspicious = score > clear_score
+        suspicious = score > clear
         rising_us = table.rising_us[lanes]
-        rising_us = np.where(suspicious, np.where(rising_us == NEVER, tick_us, rising_us), NEVER)
-        is_hot = (score > warn_score) & (level - centre >= np.log(get("min_latency_ratio", groups)))
+        rising_us = np.where(suspicious, np.where(rising_us == NEVER, samples.at_us, rising_us), NEVER)
+        is_hot = (score > limit) & (excess >= np.log(get("min_latency_ratio", groups)))
         hot = np.where(is_hot, table.hot[lanes] + 1, 0)
-        cool = np.where(score < clear_score, table.cool[lanes] + 1, 0)
-        was = table.flagged[lanes]
-        wild = table.wild[lanes]
-        patience = np.maximum(warn_ticks, np.ceil(LOG_ROW_P / np.log(np.clip(wild, 1e-6, 0.5))) - 1.0)
-        left = ~was & (hot >= patience)
-        back = was & (cool >= warn_ticks)
+        cool = np.where(score < clear, table.cool[lanes] + 1, 0)
+        was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
+        # Three wild checks in a row keep the median high for three checks, and so on; three among five for one.
+        row = np.where(wild < RARE, 1.0, np.ceil(LOG_ROW_P / np.log(np.clip(wild, 1e-6, 0.5))))
+        patience = np.maximum(warn_ticks - 2, row)
+        left = ~was & (hot >= np.maximum(patience, 1))
+        back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
 
         half_life = get("baseline_half_life_checks", groups)
         learned = table.learned[lanes]
         slow = 1.0 - 0.5 ** (1.0 / half_life)
         share = np.where(flagged, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
-        table.wild[lanes] = wild + slow * share * ((raw > warn_score) - wild)
         rate = share * np.maximum(slow, 1.0 / (learned + 1.0))
+        below = np.maximum(np.minimum(score, 0.0), -WANDER_CLIP)
+        table.wander[lanes] += rate * (2.0 * below * below - table.wander[lanes])
+        # A row of high checks is no lot of wild ones.
+        table.wild[lanes] = wild + np.where(suspicious, 0.0, rate) * ((raw > WARN_SCORE) - wild)
         table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
         table.learned[lanes] = learned + ~flagged
-        table.score[lanes], table.level[lanes] = score, level
+        table.recent[lanes], table.score[lanes], table.level[lanes] = recent, score, level
         table.rising_us[lanes], table.hot[lanes], table.cool[lanes] = rising_us, hot, cool
         table.flagged[lanes] = flagged
-        self._phases(lanes, phases, np.broadcast_to(pace, rate.shape), rate)
-        off = flagged | (score < -warn_score)
-        rebased, before = self._rest(lanes, groups, x, off)
         if left.any():
             table.since_us[lanes[left]] = rising_us[left]
+        budget = BUDGET_SHARE * get("false_warnings_per_series_week", groups)
+        self.tails.observe(lanes, samples.at_us, score, flagged | was, budget)
+        rebased, before = self._rest(lanes, groups, residual, flagged | (score < -get("warn_score", groups)))
         if rebased.size == 0 and not (left.any() or back.any()):
             return None
         return LevelChanges(np.flatnonzero(left), np.flatnonzero(back), rebased, before)
 
-    def _phases(self, lanes: Rows, phases: Floats, pace: Floats, rate: Floats) -> None:
+    def release(self, lanes: Rows, groups: Rows, innocent: Bools) -> None:
+        """End the episodes of these lanes: the innocent are learned by the limit. Shape (k,) each."""
+        budget = self._policies.get("false_warnings_per_series_week", groups)
+        self.tails.release(lanes, innocent, BUDGET_SHARE * budget)
+
+    def _warm_up(self, lanes: Rows, log_us: Floats, needed: Any) -> None:
         table = self.table
-        now, normal = table.phase_now[lanes], table.phase_normal[lanes]
-        now += pace[:, None] * (phases - now)
-        # A single slow phase counts at most four times its norm, so that one check leaves no mark.
-        clipped = np.minimum(phases, 4.0 * normal + baseline.JITTER_US)
-        normal += rate[:, None] * (clipped - normal)
-        table.phase_now[lanes], table.phase_normal[lanes] = now, normal
+        learned = table.learned[lanes]
+        table.samples[lanes, learned] = log_us
+        table.learned[lanes] = learned + 1
+        done = learned + 1 >= needed
+        for count in np.unique(learned[done] + 1):
+            ready = lanes[done & (learned + 1 == count)]
+            samples = table.samples[ready, :count]
+            centre, spread = baseline.warm(samples)
+            table.centre[ready], table.spread[ready], table.level[ready] = centre, spread, centre
+            wild = np.sum(samples - centre[:, None] > WARN_SCORE * spread[:, None], axis=1)
+            table.wild[ready] = (wild + PRIOR_WILD) / count
+            table.recent[ready] = centre[:, None]
 
     def _rest(self, lanes: Rows, groups: Rows, x: Floats, off: Bools) -> tuple[Rows, Floats]:
         """Follow the level of series that are off theirs; return those for which it has become the norm."""
@@ -257,5 +278,13 @@ class Levels:
         table.centre[lane], table.spread[lane] = rest[done], spread[done]
         table.score[lane], table.rising_us[lane], table.away[lane] = 0.0, NEVER, 0
         table.hot[lane], table.cool[lane], table.flagged[lane] = 0, 0, False
-        table.phase_normal[lane] = table.phase_now[lane]
         return places[done], before
+
+
+def median_of_five(values: Floats) -> Floats:
+    """Return the median of each row. Shape (n, 5) to (n,)."""
+    a, b, c, d, e = values.T
+    # The middle one is among what is neither the least of two pairs' greater ones nor the greatest of the lesser.
+    low, high = np.maximum(np.minimum(a, b), np.minimum(c, d)), np.minimum(np.maximum(a, b), np.maximum(c, d))
+    middle: Floats = np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
+    return middle

@@ -3,26 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from streams.contract import SERVICE, Reason
 from streams.core.cause import instant, names, span
 from streams.core.forecast import CERTIFICATE, UNKNOWN_US
 from streams.core.pending import NO_TEXT
+from streams.core.reasons_latency import slow
 from streams.core.reasons_metric import metrics_off
 from streams.core.state import State
 from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Rows
 from streams.policy import DAY_US
-
-
-def latency_text(duration_us: float) -> str:
-    """Return a latency as a person says it: `0.8 ms`, `412 ms`, `3.2 s`."""
-    if duration_us < 9_950:
-        return f"{duration_us / 1e3:.1f} ms"
-    if duration_us < 999_500:
-        return f"{duration_us / 1e3:.0f} ms"
-    return f"{duration_us / 1e6:.1f} s"
 
 
 def reasons_of(
@@ -49,7 +39,7 @@ def reasons_of(
     if kinds & (FAILS | FAILS_IN_PART):
         found.append(_failing(state, group, lanes, len(reported), details, whole=bool(kinds & FAILS)))
     if kinds & SLOW:
-        found.append(_slow(state, group, lanes, tick_us, reported))
+        found.append(slow(state, group, tick_us, reported))
     if kinds & FAILS_OFTEN:
         found.append(_fails_often(state, group))
     if kinds & METRIC_OFF:
@@ -108,35 +98,6 @@ def _cause(state: State, lane: int) -> str:
     reason = state.reasons.text(int(state.lanes.reason[lane])) or "failure"
     status = int(state.lanes.status[lane])
     return f"{reason} {status}" if reason == "http_status" and status != NO_TEXT else reason
-
-
-def _slow(state: State, group: int, lanes: Rows, tick_us: int, reported: list[str]) -> Reason:
-    table = state.levels.table
-    slow = np.array(
-        [lane for lane in lanes.tolist() if table.flagged[lane] and state.registry.lanes[lane][2] in reported],
-        dtype=np.intp,
-    )
-    worst = int(slow[np.argmax(table.level[slow] - table.centre[slow])])
-    value, normal = float(np.exp(table.level[worst])), float(np.exp(table.centre[worst]))
-    since_us = int(table.since_us[slow].min())
-    phase = state.levels.phase(worst)
-    where = _locations(state, slow)
-    in_phase = f", {phase} phase" if phase is not None else ""
-    return Reason(
-        kind="latency_level",
-        subject=SERVICE,
-        text=f"latency {latency_text(value)}, normally {latency_text(normal)} ({value / normal:.1f}×){in_phase}, "
-        f"at {names(where)}, for {span(tick_us - since_us)}",
-        probe=state.registry.groups[group][1],
-        since_us=since_us,
-        locations=where,
-        metric="latency",
-        value=value,
-        baseline=normal,
-        limit=float(np.exp(table.centre[worst] + state.policies.of(group).warn_score * table.spread[worst])),
-        score=float(table.score[worst]),
-        phase=phase,
-    )
 
 
 def _fails_often(state: State, group: int) -> Reason:

@@ -8,7 +8,7 @@ import numpy as np
 
 from streams.core.failures import Failures
 from streams.core.forecast import Forecasts, kind_of
-from streams.core.levels import Levels
+from streams.core.latency import Latency
 from streams.core.metric_level import MetricLevels
 from streams.core.pending import READING, ROW, Structured, Texts
 from streams.core.policies import Policies
@@ -23,7 +23,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-2"
+CODE: Final = "detect-3"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -48,7 +48,7 @@ class State:
         self.ticks = Ticks()
         self.groups = GroupStates()
         self.lanes = LaneStates()
-        self.levels = Levels(self.policies)
+        self.latency = Latency(self.policies)
         self.failures = Failures(self.policies)
         self.forecasts = Forecasts(self.policies)
         self.metric_levels = MetricLevels(self.policies)
@@ -81,8 +81,9 @@ class State:
         self.groups.grow(len(registry.groups))
         self.groups.born_us[first : len(registry.groups)] = born_us
         self.failures.groups.grow(len(registry.groups))
-        for table in (self.lanes, self.levels.table, self.failures.lanes):
+        for table in (self.lanes, self.failures.lanes):
             table.grow(len(registry.lanes))
+        self.latency.grow(len(registry.lanes))
         self.locations.grow(len(registry.locations))
         for lane in added.lanes:
             group = int(registry.group_of[lane])
@@ -135,7 +136,7 @@ class State:
             **self.ticks.lanes.arrays("tick_lane"),
             **self.groups.arrays("group"),
             **self.lanes.arrays("lane"),
-            **self.levels.table.arrays("level"),
+            **self.latency.arrays(),
             **self.failures.groups.arrays("failure_group"),
             **self.failures.lanes.arrays("failure_lane"),
             **self.forecasts.table.arrays("forecast"),
@@ -170,7 +171,7 @@ class State:
         self.ticks.lanes.load("tick_lane", arrays, lanes)
         self.groups.load("group", arrays, groups)
         self.lanes.load("lane", arrays, lanes)
-        self.levels.table.load("level", arrays, lanes)
+        self.latency.load(arrays, lanes)
         self.failures.groups.load("failure_group", arrays, groups)
         self.failures.lanes.load("failure_lane", arrays, lanes)
         self.metrics = [str(metric) for metric in meta["metrics"]]

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.levels import LevelChanges, Levels
+from streams.core.latency import Latency
 from streams.core.policies import Policies
 from streams.core.table import Floats
 from streams.policy import DetectPolicy
 
 POLICY = DetectPolicy(warm_up_checks=20)
 NORMAL_US = 60_000.0
+INTERVAL_US = 30_000_000
+START = 1_800_000_000_000_000
 
 
 class Series:
@@ -21,25 +23,30 @@ class Series:
 
     def __init__(self, count: int, policy: DetectPolicy = POLICY) -> None:
         self.count = count
-        self.levels = Levels(Policies(policy, {}))
-        self.levels.table.grow(count)
+        policies = Policies(policy, {})
+        policies.add("main/x")
+        self.latency = Latency(policies)
+        self.latency.grow(count)
+        self.levels = self.latency.levels
         self.lanes = np.arange(count, dtype=np.intp)
         self.tick = 0
         self.flags: list[tuple[int, int]] = []
         self.backs: list[tuple[int, int]] = []
         self.rebased: list[tuple[int, int]] = []
 
-    def step(self, duration_us: Floats, phases: Floats | None = None) -> LevelChanges | None:
+    def step(self, duration_us: Floats, phases: Floats | None = None) -> None:
         """One check of each series."""
-        tick_us = np.full(self.count, self.tick, dtype=np.int64)
+        at_us = np.full(self.count, START + self.tick * INTERVAL_US, dtype=np.int64)
+        interval_us = np.full(self.count, INTERVAL_US, dtype=np.int64)
         shape = np.zeros((self.count, 5)) if phases is None else phases
-        changes = self.levels.update(self.lanes, np.zeros(self.count, dtype=np.intp), tick_us, duration_us, shape)
-        if changes is not None:
+        groups = np.zeros(self.count, dtype=np.intp)
+        found = self.latency.update(self.lanes, groups, at_us, interval_us, duration_us, shape)
+        changes = None if found is None else found.level
+        if found is not None and changes is not None:
             self.flags += [(self.tick, int(lane)) for lane in changes.left]
             self.backs += [(self.tick, int(lane)) for lane in changes.back]
             self.rebased += [(self.tick, int(lane)) for lane in changes.rebased]
         self.tick += 1
-        return changes
 
     def play(self, noise: Callable[[int], Floats], ticks: int, factor: Callable[[int], float] = lambda _: 1.0) -> None:
         """So many ticks of NORMAL_US times noise times a factor that knows the tick of this play."""
@@ -75,7 +82,7 @@ def test_a_step_to_the_double_is_flagged_within_warn_ticks_and_some() -> None:
     series.play(lognormal(100, 0.08, 1), 10, lambda _: 2.0)
     assert len({lane for _, lane in series.flags}) == 100
     assert max(tick for tick, _ in series.flags) <= 206
-    assert np.all(np.abs(series.levels.table.since_us[:100] - 200) <= 2)
+    assert np.all(np.abs(series.levels.table.since_us[:100] - START - 200 * INTERVAL_US) <= 2 * INTERVAL_US)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.15, 0.3])
@@ -136,7 +143,7 @@ def test_a_level_with_failures_never_becomes_the_norm() -> None:
     series.play(lognormal(1, 0.05), 100)
     for _ in range(4):
         series.play(lognormal(1, 0.05), 80, lambda _: 4.0)
-        series.levels.failed(series.lanes)
+        series.latency.failed(series.lanes)
     assert series.rebased == []
 
 
@@ -179,7 +186,7 @@ def test_the_phase_that_grew_most_is_named() -> None:
     for _ in range(10):
         series.step(slow.sum(axis=1), slow)
     assert series.levels.table.flagged[:2].all()
-    assert [series.levels.phase(0), series.levels.phase(1)] == ["wait", None]
+    assert [series.latency.phases.grown(lane, 200e3) for lane in (0, 1)] == ["wait", None]
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 50.0, 1e6, 1e15])

@@ -1,0 +1,80 @@
+"""What is said of the latency of a lane, by the detector that found it: how slow, how slow normally, since when."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from streams.core.latency import Latency
+from streams.core.watermark import NEVER
+
+LEVEL: Final = "latency_level"
+DRIFT: Final = "latency_drift"
+PHASE: Final = "latency_phase"
+
+
+class Said(NamedTuple):
+    """One lane's latency at one tick.
+
+    Attributes:
+        detector: LEVEL, DRIFT or PHASE.
+        value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE.
+        limit_us: From which it is flagged; None if that is no latency.
+        score: How far from normal, in units of the detector.
+        since_us: NEVER if nothing is flagged.
+        phase: The phase that explains it.
+    """
+
+    detector: str
+    value_us: float
+    normal_us: float
+    limit_us: float | None
+    score: float
+    since_us: int
+    phase: str | None
+
+
+def said(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
+    """Return what the most telling of the detectors that flag a lane says; the level's if none does."""
+    if not latency.levels.table.flagged[lane]:
+        if latency.drifts.table.flagged[lane]:
+            return of_drift(latency, lane, tick_us)
+        if latency.phases.table.flagged[lane]:
+            return of_phase(latency, lane)
+    return of_level(latency, lane, group, tick_us)
+
+
+def of_level(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
+    """Return what the level says."""
+    table, hour = latency.levels.table, _hour(latency, lane, tick_us)
+    centre, level = float(table.centre[lane]), float(table.level[lane])
+    limit = float(latency.levels.limit(np.array([lane]), np.array([group]))[0])
+    value_us, normal_us = float(np.exp(level + hour)), float(np.exp(centre + hour))
+    phase = latency.phases.grown(lane, value_us - normal_us)
+    limit_us = float(np.exp(centre + hour + limit * table.spread[lane]))
+    return Said(LEVEL, value_us, normal_us, limit_us, float(table.score[lane]), int(table.since_us[lane]), phase)
+
+
+def of_drift(latency: Latency, lane: int, tick_us: int) -> Said:
+    """Return what the drift says."""
+    now, normal, limit = latency.drifts.said(lane)
+    hour = _hour(latency, lane, tick_us)
+    value_us, normal_us = float(np.exp(now + hour)), float(np.exp(normal + hour))
+    phase = latency.phases.grown(lane, value_us - normal_us)
+    score = (now - normal) / float(latency.levels.table.spread[lane])
+    since_us = int(latency.drifts.table.since_us[lane])
+    return Said(DRIFT, value_us, normal_us, float(np.exp(limit + hour)), score, since_us, phase)
+
+
+def of_phase(latency: Latency, lane: int) -> Said:
+    """Return what the phases say, of the one that is flagged or was last."""
+    phase, value_us, normal_us, score = latency.phases.said(lane)
+    return Said(PHASE, value_us, normal_us, None, score, int(latency.phases.table.since_us[lane]), phase)
+
+
+def since(said_: Said, tick_us: int) -> int:
+    """Return since when it lasts: this tick if that is not known."""
+    return tick_us if said_.since_us == NEVER else said_.since_us
+
+
+def _hour(latency: Latency, lane: int, tick_us: int) -> float:
+    return float(latency.seasons.offset(np.array([lane]), np.array([tick_us]))[0])
