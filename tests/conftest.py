@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from analytics.settings import StoreSettings
-from tests.store_process import StoreProcess
+from forewarn.embedded.store_process import StoreProcess
 
 # A shell that runs the tests in the background has them ignore SIGINT, and all processes that they start: the tests
 # of Ctrl-C would wait for ever.
@@ -25,7 +25,7 @@ settings.load_profile("forewarn")
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
     """The embedded store as a process of its own; its database `forewarn` is there and empty."""
-    process = StoreProcess(tmp_path_factory.mktemp("store"))
+    process = StoreProcess(tmp_path_factory.mktemp("store") / "store")
     yield process.start()
     process.stop()
 

@@ -22,7 +22,8 @@ class StoreProcess:
     """The embedded store on one directory.
 
     Attributes:
-        settings: How to reach it, once started. The token is made anew at each start.
+        settings: How to reach it, once started. The token is this object's: after a
+            crash the store comes back with the same one.
     """
 
     def __init__(self, directory: Path, *, port: int = 0) -> None:
@@ -44,8 +45,8 @@ class StoreProcess:
         """Its process id while it lives."""
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
-        """Start it and return when it answers.
+    def start(self) -> StoreSettings:
+        """Start it and return how to reach it, when it answers.
 
         Raises:
             StoreRefusedError: It ended at once; the text is its own line (directory locked, port taken, ...).
@@ -53,6 +54,7 @@ class StoreProcess:
         """
         self.launch()
         self.wait_until_ready()
+        return self.settings
 
     def launch(self) -> None:
         """Start it without waiting; `wait_until_ready` must follow.

@@ -7,7 +7,7 @@ from typing import Final
 
 from analytics.migrate import migrate
 from analytics.session import Session
-from tests.store_process import StoreProcess
+from forewarn.embedded.store_process import StoreProcess
 
 FILE: Final = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 

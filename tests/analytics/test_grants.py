@@ -12,7 +12,7 @@ import pytest
 
 from analytics.migrate import migrate
 from analytics.statements import split_statements
-from tests.store_process import StoreProcess
+from forewarn.embedded.store_process import StoreProcess
 
 GRANTS = Path(__file__).parents[2] / "analytics" / "grants.sql"
 ASK = """
@@ -53,10 +53,11 @@ def grants_of(role: str) -> list[str]:
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store's directory with the whole schema, and nobody in it."""
-    process = StoreProcess(tmp_path_factory.mktemp("granted"))
+    directory = tmp_path_factory.mktemp("granted") / "store"
+    process = StoreProcess(directory)
     migrate(process.start())
     process.stop()
-    return process.directory
+    return directory
 
 
 def answers(directory: Path, role: str, questions: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from analytics.session import Session
 from analytics.settings import StoreSettings
 from analytics.sink import Sink
 from forewarn.embedded.broker import free_port
+from forewarn.embedded.store_process import StoreProcess
 from producers import codec as checks_codec
 from producers.contract import ProducerHealth, ProducerStopped
 from producers.settings import LogSettings
@@ -21,7 +22,7 @@ from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.settings import WorkerSettings
 from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, verdict
-from tests.store_process import StoreProcess
+from tests.crash import crash
 
 
 def message(
@@ -158,7 +159,7 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         sink.handle(checks(0, outbox="north:1"))
         assert await keep(sink) == {Place(CHECKS, 0): 0}
         sink.handle(checks(1, outbox="north:2"))
-        process.kill()
+        crash(process)
         assert await keep(sink) == {}
         sink.handle(checks(2, outbox="north:3"))
         assert await keep(sink) == {}

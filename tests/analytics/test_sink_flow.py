@@ -12,6 +12,7 @@ from analytics.migrate import migrate
 from analytics.session import Session
 from analytics.settings import StoreSettings
 from forewarn.embedded.broker import TansuBroker
+from forewarn.embedded.store_process import StoreProcess
 from producers import codec as checks_codec
 from producers.log import create_topics
 from producers.settings import LogSettings
@@ -19,7 +20,7 @@ from producers.topics import CHECKS, OUTBOX_HEADER, VERDICTS, partition_of
 from streams import codec
 from tests.analytics.messages import NOW_US, batch, read, sink_marks, verdict
 from tests.analytics.sink_process import SinkProcess
-from tests.store_process import StoreProcess
+from tests.crash import crash
 
 PARTITIONS = 3
 WITHIN_S = 90.0
@@ -121,7 +122,7 @@ def test_a_store_that_is_killed_and_comes_back_misses_nothing(broker: TansuBroke
             flow.send(30)
             wait_until(lambda: len(flow.stored()) > 0, "first rows")
             flow.send(30)
-            store.kill()
+            crash(store)
             flow.send(30)
             wait_until(lambda: "rows wait for the store" in sink.log(), "the sink says so")
             assert sink.process is not None

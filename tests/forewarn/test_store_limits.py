@@ -18,7 +18,7 @@ from analytics.client import connect
 from analytics.settings import StoreSettings
 from forewarn.embedded.store.compression import decoded
 from forewarn.embedded.store.errors import QueryError
-from tests.store_process import StoreProcess
+from forewarn.embedded.store_process import StoreProcess
 
 
 def ask(

@@ -1,12 +1,15 @@
 """The embedded store as a process: start, end, crash, and everything that it refuses at its start."""
 
 import json
+import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -14,18 +17,39 @@ import pytest
 from analytics.client import connect
 from analytics.errors import StoreUnavailableError
 from analytics.settings import StoreSettings
-from tests.store_process import StoreProcess
+from forewarn.embedded.store_process import StoreProcess
+from tests.crash import crash
+
+TOKEN = secrets.token_urlsafe(16)
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> StoreProcess:
+def directory(tmp_path: Path) -> Path:
+    """Where a test's own store lies."""
+    return tmp_path / "a store"
+
+
+@pytest.fixture
+def process(directory: Path) -> StoreProcess:
     """A store of the test's own; the test starts and ends it."""
-    return StoreProcess(tmp_path / "a store")
+    return StoreProcess(directory)
 
 
-def refusal(process: StoreProcess, *, token: str | None = None) -> str:
+def launched(directory: Path, *, port: int = 0, token: str = TOKEN) -> "subprocess.Popen[str]":
+    """Start the bare process, to see all that it says; an empty token leaves the variable out."""
+    environment = {name: value for name, value in os.environ.items() if name != "FOREWARN_STORE_TOKEN"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "forewarn.embedded.store", "--path", str(directory), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment | ({"FOREWARN_STORE_TOKEN": token} if token else {}),
+    )
+
+
+def refusal(directory: Path, *, port: int = 0, token: str = TOKEN) -> str:
     """Start one that must refuse; return its one line."""
-    started = process.launch(token=process.token if token is None else token)
+    started = launched(directory, port=port, token=token)
     out, error = started.communicate(timeout=30)
     assert (started.returncode, out) == (1, "")
     assert error.count("\n") == 1
@@ -39,12 +63,12 @@ def test_what_was_stored_is_there_at_the_next_start(process: StoreProcess) -> No
     client.insert("t", [[1], [2]], column_names=["a"])
     client.command("CREATE DATABASE other")
     client.close()
-    assert process.stop() == 0
+    assert process.stop() is True
     client = connect(process.start())
     assert client.command("SELECT sum(a) FROM t") == 3
     assert "other" in client.query("SHOW DATABASES").result_columns[0]
     client.close()
-    assert process.stop() == 0
+    assert process.stop() is True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -76,9 +100,11 @@ def test_a_signal_ends_it_while_a_query_runs(process: StoreProcess, number: sign
     running = "SELECT count() FROM system.processes WHERE query LIKE concat('%numb', 'ers(1%')"
     while client.query(running).result_rows == [(0,)]:
         time.sleep(0.02)
-    assert process.process is not None
-    process.process.send_signal(number)
-    assert process.process.wait(timeout=10) == 0
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    ended_by = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended_by is not None
+    assert (ended_by.si_code, ended_by.si_status) == (os.CLD_EXITED, 0)
     asking.join(timeout=10)
     assert len(ended) == 1
     process.stop()
@@ -111,7 +137,7 @@ def test_rows_that_were_acknowledged_survive_kill_9(process: StoreProcess) -> No
         for writer in writers:
             writer.start()
         assert enough.wait(30), f"round {round_}"
-        process.kill()
+        crash(process)
         for writer in writers:
             writer.join()
         settings = process.start()
@@ -123,56 +149,54 @@ def test_rows_that_were_acknowledged_survive_kill_9(process: StoreProcess) -> No
     process.stop()
 
 
-def test_a_second_process_on_the_same_directory_is_refused(process: StoreProcess) -> None:
+def test_a_second_process_on_the_same_directory_is_refused(process: StoreProcess, directory: Path) -> None:
     """One line with the directory and the owner; the first goes on."""
     settings = process.start()
-    second = StoreProcess(process.directory)
-    assert process.process is not None
-    assert refusal(second) == f"another store process ({process.process.pid}) has the directory {process.directory}\n"
+    assert refusal(directory) == f"another store process ({process.pid}) has the directory {directory}\n"
     assert connect(settings).command("SELECT 1") == 1
     process.stop()
 
 
 def test_a_port_that_is_taken_is_refused(process: StoreProcess, tmp_path: Path) -> None:
     """One line with the port."""
-    process.start()
-    second = StoreProcess(tmp_path / "second", port=process.port)
-    assert refusal(second) == f"the store cannot listen on 127.0.0.1:{process.port}: Address already in use\n"
+    port = urlsplit(process.start().url).port or 0
+    said = refusal(tmp_path / "second", port=port)
+    assert said == f"the store cannot listen on 127.0.0.1:{port}: Address already in use\n"
     process.stop()
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """One line with the directory; a file in its place stands for any reason, since root may write everywhere."""
     (tmp_path / "file").write_text("x")
-    line = refusal(StoreProcess(tmp_path / "file" / "store"))
+    line = refusal(tmp_path / "file" / "store")
     assert line == f"the store cannot write to {tmp_path / 'file' / 'store'}: Not a directory\n"
 
 
-def test_without_a_token_it_does_not_start(process: StoreProcess) -> None:
+def test_without_a_token_it_does_not_start(directory: Path) -> None:
     """One line with the variable's name."""
-    assert refusal(process, token="") == "the store needs its token in the environment variable FOREWARN_STORE_TOKEN\n"
+    said = "the store needs its token in the environment variable FOREWARN_STORE_TOKEN\n"
+    assert refusal(directory, token="") == said
 
 
-def test_it_prints_the_port_and_nothing_else_and_never_the_token(process: StoreProcess) -> None:
+def test_it_prints_the_port_and_nothing_else_and_never_the_token(directory: Path) -> None:
     """One JSON line on stdout; neither stream, nor a file of the directory, nor /proc has the token."""
-    started = process.launch(token=process.token)
+    started = launched(directory)
     assert started.stdout is not None
     assert list(json.loads(started.stdout.readline())) == ["port"]
     command = Path(f"/proc/{started.pid}/cmdline")
-    assert not command.exists() or process.token not in command.read_text()
+    assert not command.exists() or TOKEN not in command.read_text()
     started.terminate()
     out, error = started.communicate(timeout=10)
     assert (out, error) == ("", "")
-    files = [path.read_bytes() for path in process.directory.rglob("*") if path.is_file()]
-    assert not any(process.token.encode() in content for content in files)
+    files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
+    assert not any(TOKEN.encode() in content for content in files)
 
 
 def test_it_listens_on_loopback_alone(process: StoreProcess) -> None:
     """The listening sockets of the process are one, on 127.0.0.1."""
-    process.start()
-    assert process.process is not None
-    listening = [c.laddr for c in psutil.Process(process.process.pid).net_connections("tcp") if c.status == "LISTEN"]
-    assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", process.port)]
+    port = urlsplit(process.start().url).port
+    listening = [c.laddr for c in psutil.Process(process.pid).net_connections("tcp") if c.status == "LISTEN"]
+    assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", port)]
     process.stop()
 
 
