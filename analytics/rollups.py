@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from analytics import rollup_sql
+from analytics.buffer import Hour, Touched
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import DAY_US, Inserter
 from analytics.rollup_sql import HOUR_US
@@ -37,17 +38,6 @@ FROM {HOURS_TOUCHED.name} FINAL WHERE done = 0 AND checks_partition IN %(partiti
 """  # noqa: S608 - the table's name is a constant
 
 _log = logger(__name__)
-
-
-class Hour(NamedTuple):
-    """An hour of a partition of `checks`."""
-
-    partition: int
-    from_us: int
-
-
-Touched = dict[Hour, set[str]]
-"""Targets by hour whose checks are among some rows."""
 
 
 def note_touched(touched: Touched, partition: int, batch: CheckBatch) -> None:

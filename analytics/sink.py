@@ -9,15 +9,15 @@ While the store is away nothing is committed, what was read waits, and reading p
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 
+from analytics.buffer import Buffer, Buffered
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import Inserter
-from analytics.marks import ClickHouseMarks, Mark, mark_of, mark_rows
-from analytics.rollups import Rollups, Touched, note_touched
+from analytics.marks import ClickHouseMarks, mark_rows
+from analytics.rollups import Rollups, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -42,50 +42,10 @@ FLUSH_US: Final = SECOND_US
 MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
 """Of messages whose rows are not stored yet; about 200,000 checks. Above it reading pauses."""
 
-MESSAGE_OVERHEAD_BYTES: Final = 8 * 1024
-"""What the rows of a message of one event weigh in memory beside their content."""
-
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 
 _log = logger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class Buffered:
-    """Rows that are not stored yet, and how far in the log they reach.
-
-    Attributes:
-        term: Which assignment they belong to.
-        batches: By table.
-        positions: Of the last message of each place.
-        marks: The highest number of each outbox by (outbox id, topic, partition).
-        touched: Targets whose checks are among the rows, by hour.
-        weight: Bytes that they count for.
-    """
-
-    term: int
-    batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
-    positions: dict[Place, int] = field(default_factory=dict)
-    marks: dict[tuple[str, str, int], Mark] = field(default_factory=dict)
-    touched: Touched = field(default_factory=dict)
-    weight: int = 0
-
-    def followed_by(self, later: "Buffered") -> "Buffered":
-        """Return both as one; neither is changed."""
-        names = dict.fromkeys((*self.batches, *later.batches))
-        hours = self.touched.keys() | later.touched.keys()
-        marks = dict(self.marks)
-        for key, mark in later.marks.items():
-            marks[key] = max(mark, marks.get(key, mark), key=lambda one: one.seq)
-        return Buffered(
-            term=later.term,
-            batches={name: [*self.batches.get(name, ()), *later.batches.get(name, ())] for name in names},
-            positions={**self.positions, **later.positions},
-            marks=marks,
-            touched={hour: self.touched.get(hour, set()) | later.touched.get(hour, set()) for hour in hours},
-            weight=self.weight + later.weight,
-        )
 
 
 class Sink:
@@ -103,21 +63,17 @@ class Sink:
         self._session = Session(store)
         self._inserter = Inserter(self._session)
         self._rollups = Rollups(store)
-        self._with_marks = with_marks
-        self._new = Buffered(term=0)
-        self._cut: Buffered | None = None  # frozen and not known to be stored
+        self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
-        """Start at the committed offsets: what was read after them is read again and replaces itself."""
-        self.revoke()
+        """See Buffer.start."""
         self._rollups.own([one.place.partition for one in places if one.place.topic == CHECKS])
-        return {one.place: _included(one) for one in places}
+        return self._buffer.start(places)
 
     def revoke(self) -> None:
         """See Group."""
-        self._new = Buffered(term=self._new.term + 1)
-        self._cut = None
+        self._buffer.revoke()
         self._rollups.own(())
 
     async def run(self, publish: Publish) -> None:  # noqa: ARG002 - the sink publishes nothing of its own
@@ -126,10 +82,7 @@ class Sink:
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Turn one message into rows; one that cannot be used into a dead letter."""
-        new = self._new
-        new.weight += len(message.value) + MESSAGE_OVERHEAD_BYTES
-        new.positions[message.place] = message.offset
-        self._note_mark(message)
+        self._buffer.note(message)
         try:
             event = _decoded(message)
         except InvalidEvent as error:
@@ -143,33 +96,20 @@ class Sink:
         except InvalidEvent as error:
             return (dead_letter(message, error, group=GROUP),)
         if isinstance(event, CheckBatch):
-            note_touched(new.touched, message.partition, event)
+            note_touched(self._buffer.new.touched, message.partition, event)
         for table, batch in rows:
-            new.batches.setdefault(table.name, []).append(batch)
+            self._buffer.new.batches.setdefault(table.name, []).append(batch)
         return ()
-
-    def _note_mark(self, message: LogMessage) -> None:
-        mark = mark_of(message.headers) if self._with_marks else None
-        if mark is None:
-            return
-        outbox_id, seq = mark
-        key = (outbox_id, message.topic, message.partition)
-        known = self._new.marks.get(key)
-        if known is None or known.seq < seq:
-            self._new.marks[key] = Mark(outbox_id, message.topic, message.partition, seq, message.epoch)
 
     def crowded(self) -> bool:
         """See Group."""
-        return self._new.weight + (0 if self._cut is None else self._cut.weight) >= MAX_BUFFERED_BYTES
+        return self._buffer.weight >= MAX_BUFFERED_BYTES
 
-    def cut(self) -> Buffered | None:
+    def cut(self) -> Buffered[pa.RecordBatch] | None:
         """See Group. What an earlier cut could not store is part of this one."""
-        if self._new.positions:
-            self._cut = self._new if self._cut is None else self._cut.followed_by(self._new)
-            self._new = Buffered(term=self._new.term)
-        return self._cut
+        return self._buffer.cut()
 
-    async def keep(self, cut: Buffered) -> Mapping[Place, int]:
+    async def keep(self, cut: Buffered[pa.RecordBatch]) -> Mapping[Place, int]:
         """Store a cut's rows, then its marks; after an error wait a little, longer each time."""
         try:
             await in_thread(lambda: self._store(cut))
@@ -180,11 +120,9 @@ class Sink:
             await asyncio.sleep(pause_s)
             return {}
         self._pause_s = FIRST_PAUSE_S
-        if self._cut is cut:
-            self._cut = None
-        return cut.positions if cut.term == self._new.term else {}
+        return self._buffer.stored(cut)
 
-    def _store(self, cut: Buffered) -> None:
+    def _store(self, cut: Buffered[pa.RecordBatch]) -> None:
         for table in LOG_TABLES:
             batches = cut.batches.get(table.name)
             if batches:
@@ -193,11 +131,6 @@ class Sink:
         self._rollups.mark(cut.touched, self._inserter)
         if cut.marks:
             self._inserter.insert(OUTBOX_MARKS, mark_rows(cut.marks.values()))
-
-
-def _included(one: Assigned) -> int:
-    # A commit beyond the end belongs to a log that was replaced under the same name: all of this one is new.
-    return -1 if one.committed is None or one.committed > one.end else one.committed - 1
 
 
 def _position(message: LogMessage) -> Position:

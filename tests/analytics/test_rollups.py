@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics import rollups as rollups_module
+from analytics.buffer import Hour
 from analytics.errors import StoreUnavailableError
 from analytics.insert import DAY_US, Inserter
 from analytics.rollup_sql import HOUR_US
-from analytics.rollups import CLOSED_AFTER_US, Hour, Rollups, note_touched
+from analytics.rollups import CLOSED_AFTER_US, Rollups, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
