@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from forewarn.cli_parts import app
+from forewarn.cli_store import app
 from forewarn.errors import ConfigError, ExitCode
 from forewarn.leash import follow_parent
 from forewarn.stderr import say

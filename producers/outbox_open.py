@@ -104,6 +104,23 @@ def load(directory: Path, full_id: str, *, quarantine: bool) -> Opened:
     return Opened(segments=segments, next_seq=last + 1 + (SEQ_GAP_AFTER_DAMAGE if damaged else 0), safe=safe)
 
 
+def last_seq(directory: Path) -> tuple[str, int] | None:
+    """Return an outbox's id and the last number that it gave, without owning it; None if there is no outbox.
+
+    Raises:
+        ForewarnError: It cannot be read.
+    """
+    try:
+        full_id = str(json.loads((directory / "outbox.json").read_text())["id"])
+        newest = max((path for path in directory.glob(f"*{SUFFIX}") if path.stem.isdigit()), default=None)
+        found = 0 if newest is None else max(scan(newest)[0].last_seq, int(newest.stem) - 1)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ForewarnError(f"the outbox in {directory} cannot be read: {error}") from error
+    return full_id, max(found, *read_marks(directory).values(), 0)
+
+
 def _cut_tail(path: Path, damage: Damage, full_id: str) -> None:
     telemetry.SPOOL_DAMAGED.labels(full_id, "tail").inc()
     _log.warning("cut an unfinished append off", file=str(path), byte=damage.offset, cut_bytes=damage.length)
