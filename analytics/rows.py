@@ -46,6 +46,7 @@ _OWN_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
         "partition": "source_partition",
         "offset": "source_offset",
         "group": "group_name",
+        "key": "source_key",
     },
 }
 """Fields that would read as something else among the columns."""

@@ -260,9 +260,24 @@ DEAD_LETTERS: Final = Table(
         ("at", INSTANT),
         ("payload", TEXT),
         ("payload_bytes", WHOLE),
+        ("source_key", TEXT),
         *_POSITION,
     ),
     ttl=("at", "summaries_ttl_days"),
+)
+
+DEAD_LETTER_REPLAYS: Final = Table(
+    name="dead_letter_replays_log",
+    identity=("dead_letter_id", "replayed_at"),
+    columns=(
+        ("dead_letter_id", TEXT),
+        ("replayed_at", INSTANT),
+        ("person", TEXT),
+        ("edited", pa.bool_()),
+        ("payload_bytes", WHOLE),
+        ("checksum", TEXT),
+    ),
+    ttl=("replayed_at", "summaries_ttl_days"),
 )
 
 PRODUCER_HEALTH: Final = Table(

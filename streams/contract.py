@@ -256,6 +256,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         reason: One of `producers.contract.DEAD_LETTER_REASONS`.
         payload: The first 64 KiB of the message, base64; `payload_bytes` is its whole size.
         group: Who refused it.
+        key: The message's key in the log, base64; None if it had none.
     """
 
     v: int
@@ -271,6 +272,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_us: int
     payload: str
     payload_bytes: int
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

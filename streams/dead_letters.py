@@ -33,5 +33,6 @@ def dead_letter(message: LogMessage, error: InvalidEvent, *, group: str) -> OutM
         at_us=time.time_ns() // 1000,
         payload=base64.b64encode(message.value[:KEPT_BYTES]).decode("ascii"),
         payload_bytes=len(message.value),
+        key=None if message.key is None else base64.b64encode(message.key).decode("ascii"),
     )
     return OutMessage(topic=topics.DEAD_LETTERS, value=codec.encode(letter), key=letter.id.encode())

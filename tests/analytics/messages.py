@@ -237,6 +237,7 @@ def events() -> tuple[ProducerHealth | ProducerStopped | Event, ...]:
             at_us=NOW_US,
             payload="e30=",
             payload_bytes=2,
+            key="a2V5",
         ),
     )
 

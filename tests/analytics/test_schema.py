@@ -13,17 +13,19 @@ from analytics import tables
 from analytics.insert import Inserter
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
-from analytics.tables import HOURS_TOUCHED, LOG_TABLES, OUTBOX_MARKS, STORED_AT, Table
+from analytics.tables import DEAD_LETTER_REPLAYS, HOURS_TOUCHED, LOG_TABLES, OUTBOX_MARKS, STORED_AT, Table
 from producers.topics import VERDICTS
 from streams.contract import Verdict
 from tests.analytics.messages import MINUTE_US, NOW_US, batch, incident, place, read, rich_batch, verdict
 
+OWN_TABLES = (OUTBOX_MARKS, HOURS_TOUCHED, DEAD_LETTER_REPLAYS)
 VIEWS = {table.view for table in LOG_TABLES} | {
     "readings",
     "verdict_intervals",
     "incidents",
     "outbox_marks",
     "snapshots",
+    "dead_letter_replays",
     "check_hours",
     "check_days",
     "check_hours_waiting",
@@ -42,14 +44,14 @@ def test_every_table_view_and_column_says_what_it_is(session: Session) -> None:
     """An analyst finds a comment on everything that is ours."""
     sql = f"SELECT name, comment FROM system.tables WHERE {OWN} name != 'migrations'"
     comments = {row["name"]: row["comment"] for row in read(session, sql)}
-    bases = {table.name for table in (*LOG_TABLES, OUTBOX_MARKS, HOURS_TOUCHED)} | {"snapshots_log", "check_hours_log"}
+    bases = {table.name for table in (*LOG_TABLES, *OWN_TABLES)} | {"snapshots_log", "check_hours_log"}
     assert set(comments) == bases | VIEWS
     assert [name for name, comment in comments.items() if not comment] == []
     silent = f"SELECT table, name FROM system.columns WHERE {OWN} comment = '' AND table != 'migrations'"
     assert read(session, silent) == []
 
 
-@pytest.mark.parametrize("table", [*LOG_TABLES, OUTBOX_MARKS, HOURS_TOUCHED], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*LOG_TABLES, *OWN_TABLES], ids=lambda table: table.name)
 def test_base_tables_are_as_the_writers_believe(session: Session, table: Table) -> None:
     """Names, order, types and the sorting key of each base table agree with `analytics.tables`."""
     with session.client() as client:
@@ -202,6 +204,7 @@ def test_old_checks_leave_the_store_and_verdicts_stay(session: Session) -> None:
         *(
             "check_hours_touched_log",
             "checks_log",
+            "dead_letter_replays_log",
             "dead_letters_log",
             "outbox_marks_log",
             "producer_health_log",
