@@ -16,19 +16,13 @@ import pyarrow.compute as pc
 from clickhouse_connect.driver.client import Client
 
 from analytics.errors import StoreUnavailableError
-from analytics.session import Session
+from analytics.session import INSERT_SETTINGS, Session
 from analytics.tables import INSTANT, STORED_AT, Table
 from producers.telemetry import STORE_INSERT_SECONDS, logger
 
 DAY_US: Final = 86_400 * 1_000_000
 KEYS_A_QUERY: Final = 1_000
 ROUNDS: Final = 3
-
-INSERT_SETTINGS: Final[dict[str, Any]] = {
-    "async_insert": 0,  # an answer must mean that the rows are in the table
-    "insert_deduplicate": 0,  # rows replace themselves; a block must never be dropped as a repeated one
-    "max_partitions_per_insert_block": 0,  # a clock that was far off must not stop the flow
-}
 
 _log = logger(__name__)
 

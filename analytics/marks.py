@@ -4,18 +4,21 @@ The sink writes a mark only after every row of the messages up to it was seen in
 kept state includes them; outboxes read the lowest of those that count for a topic.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
+from clickhouse_connect.driver.client import Client
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
-from analytics.insert import Inserter
+from analytics.row_binary import insert_rows, text, whole
 from analytics.session import Session
 from analytics.settings import StoreSettings
-from analytics.tables import OUTBOX_MARKS
 from producers.marks import Mark, mark_of
 from producers.topics import ACTIONS, ALERTS, CHECKS, INCIDENTS, VERDICTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["READERS", "SINK", "ClickHouseMarks", "Mark", "mark_of", "mark_rows"]
 
@@ -29,12 +32,20 @@ READERS: Final[Mapping[str, Sequence[str]]] = {
 }
 """Who must be done with a topic's messages before an outbox may forget them; of other topics the sink alone."""
 
+TABLE: Final = "outbox_marks_log"
 SQL: Final = f"""
 SELECT topic, log_partition, reader, max(seq)
-FROM {OUTBOX_MARKS.name}
+FROM {TABLE}
 WHERE outbox_id = %(outbox_id)s
 GROUP BY topic, log_partition, reader
 """  # noqa: S608 - the table's name is a constant
+_THERE: Final = f"""
+SELECT outbox_id, topic, log_partition, reader, max(seq)
+FROM {TABLE}
+WHERE outbox_id IN %(outbox_ids)s
+GROUP BY outbox_id, topic, log_partition, reader
+"""  # noqa: S608 - as above
+_COLUMNS: Final = ("outbox_id", "topic", "log_partition", "seq", "log_epoch", "reader", "stored_at")
 
 
 class ClickHouseMarks:
@@ -42,7 +53,6 @@ class ClickHouseMarks:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._session = Session(settings)
-        self._inserter = Inserter(self._session)
 
     def stored_marks(self, outbox_id: str) -> dict[tuple[str, int], int]:
         """Return by (topic, partition) up to which number of this outbox every reader is done.
@@ -68,10 +78,11 @@ class ClickHouseMarks:
         """Write marks of a group whose kept state includes what they cover.
 
         Raises:
-            StoreUnavailableError: The store is away, or says no for now.
+            StoreUnavailableError: The store is away, says no for now, or does not have them after it said yes.
         """
         try:
-            self._inserter.insert(OUTBOX_MARKS, mark_rows(marks))
+            with self._session.client() as client:
+                _insert(client, marks)
         except StoreRefusedError as error:
             raise StoreUnavailableError(str(error)) from error
 
@@ -80,8 +91,32 @@ class ClickHouseMarks:
         self._session.close()
 
 
-def mark_rows(marks: Iterable[Mark]) -> pa.Table:
-    """Return marks as rows of `outbox_marks_log`."""
+def _insert(client: Client, marks: Sequence[Mark]) -> None:
+    """Insert marks without Arrow, which the groups that keep them do not load, and look for each of them."""
+    now_us = whole(time.time_ns() // 1000)
+    encoded = (
+        text(one.outbox_id)
+        + text(one.topic)
+        + whole(one.partition)
+        + whole(one.seq)
+        + text(one.epoch)
+        + text(one.reader)
+        for one in marks
+    )
+    insert_rows(client, TABLE, _COLUMNS, [row + now_us for row in encoded])
+    rows = client.query(_THERE, parameters={"outbox_ids": tuple({mark.outbox_id for mark in marks})}).result_rows
+    there = {tuple(key): int(seq) for *key, seq in rows}
+    missing = [one for one in marks if there.get((one.outbox_id, one.topic, one.partition, one.reader), -1) < one.seq]
+    if missing:
+        raise StoreUnavailableError(f"{len(missing)} of {len(marks)} marks are not in the store that confirmed them")
+
+
+def mark_rows(marks: Iterable[Mark]) -> "pa.Table":
+    """Return marks as rows of `outbox_marks_log`, for the sink, which has Arrow anyway."""
+    import pyarrow as pa  # noqa: PLC0415 - as in `_insert`
+
+    from analytics.tables import OUTBOX_MARKS  # noqa: PLC0415 - as above
+
     columns = list(zip(*marks, strict=True)) or [()] * len(OUTBOX_MARKS.columns)
     schema = OUTBOX_MARKS.schema
     return pa.Table.from_arrays(

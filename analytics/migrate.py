@@ -23,6 +23,7 @@ from clickhouse_connect.driver.client import Client
 
 from analytics.client import connect, store_errors
 from analytics.errors import MigrationError, StoreRefusedError
+from analytics.row_binary import insert_rows, text, whole
 from analytics.settings import StoreSettings
 from analytics.statements import SqlStatement, split_statements
 
@@ -190,7 +191,7 @@ def _apply(client: Client, settings: StoreSettings, migration: Migration, days: 
 
 
 def _record(client: Client, number: int, name: str, checksum: str) -> None:
-    client.insert("migrations", [[number, name, checksum]], column_names=["number", "name", "checksum"])
+    insert_rows(client, "migrations", ("number", "name", "checksum"), [whole(number) + text(name) + text(checksum)])
 
 
 def _keep_retention(
@@ -259,4 +260,4 @@ def _put_aside_if_stale(client: Client, settings: StoreSettings) -> None:
 
 def _show_life(client: Client) -> None:
     owner = f"{socket.gethostname()} process {os.getpid()}"
-    client.insert("migration_lock", [[owner]], column_names=["owner"])
+    insert_rows(client, "migration_lock", ("owner",), [text(owner)])

@@ -4,37 +4,24 @@ A new snapshot takes the place of the oldest one of the three, so the table repl
 deleted. It is read back and compared before `save` returns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
-from analytics.insert import INSERT_SETTINGS
+from analytics.row_binary import array, insert_rows, text, whole
 from analytics.session import Session
 from analytics.settings import StoreSettings
-from analytics.tables import INSTANT, TEXT, WHOLE
 from producers.telemetry import logger
 from streams.contract import Snapshot, payload_checksum
 
 KEPT: Final = 3
 TABLE: Final = "snapshots_log"
 
-_POSITION: Final = pa.struct([("topic", TEXT), ("log_partition", WHOLE), ("log_epoch", TEXT), ("log_offset", WHOLE)])
-_SCHEMA: Final = pa.schema(
-    [
-        ("group_name", TEXT),
-        ("log_partition", WHOLE),
-        ("slot", WHOLE),
-        ("number", WHOLE),
-        ("taken_at", INSTANT),
-        ("code", TEXT),
-        ("positions", pa.list_(_POSITION)),
-        ("checksum", TEXT),
-        ("payload_bytes", WHOLE),
-        ("payload", pa.binary()),
-    ]
+_COLUMNS: Final = (
+    *("group_name", "log_partition", "slot", "number", "taken_at"),
+    *("code", "positions", "checksum", "payload_bytes", "payload"),
 )
 
 _OF_PLACE: Final = "group_name = %(group)s AND log_partition = %(partition)s"
@@ -46,7 +33,7 @@ SELECT DISTINCT number FROM {TABLE} WHERE {_OF_PLACE} ORDER BY number DESC LIMIT
 """  # noqa: S608 - table and conditions are constants
 
 _ONE: Final = f"""
-SELECT taken_at, code, positions, checksum, payload FROM {TABLE} WHERE {_ONE_OF_IT} LIMIT 1
+SELECT toUnixTimestamp64Micro(taken_at), code, positions, checksum, payload FROM {TABLE} WHERE {_ONE_OF_IT} LIMIT 1
 """  # noqa: S608 - as above
 
 _WHOLE: Final = f"""
@@ -83,7 +70,7 @@ class ClickHouseStateStore:
     def _save(self, client: Client, snapshot: Snapshot) -> None:
         newest = next(iter(self._numbers(client, snapshot.group, snapshot.partition)), -1)
         place = _place(snapshot.group, snapshot.partition, newest + 1)
-        client.insert_arrow(TABLE, _row(snapshot, place), settings=INSERT_SETTINGS)
+        insert_rows(client, TABLE, _COLUMNS, [_row(snapshot, place)])
         parameters = {**place, "checksum": snapshot.checksum, "bytes": len(snapshot.payload)}
         if client.query(_WHOLE, parameters=parameters).result_rows[0][0] == 0:
             raise StoreUnavailableError(f"a snapshot of {snapshot.group}[{snapshot.partition}] was not stored whole")
@@ -115,12 +102,13 @@ class ClickHouseStateStore:
     @staticmethod
     def _load(client: Client, group: str, partition: int, number: int) -> Snapshot | None:
         # As bytes: the payload is no text.
-        table = client.query_arrow(_ONE, parameters=_place(group, partition, number), use_strings=False)
-        if table.num_rows == 0:
+        found = client.query(
+            _ONE, parameters=_place(group, partition, number), query_formats={"String": "bytes"}
+        ).result_rows
+        if not found:
             return None  # a newer one has replaced it meanwhile
-        row = table.to_pylist()[0]
-        payload, checksum = row["payload"], _text(row["checksum"])
-        if payload_checksum(payload) != checksum:
+        taken_at_us, code, positions, checksum, payload = found[0]
+        if payload_checksum(payload) != _text(checksum):
             _log.error("a snapshot in the store is damaged; an older one is used", group=group, partition=partition)
             return None
         return Snapshot(
@@ -128,12 +116,12 @@ class ClickHouseStateStore:
             partition=partition,
             positions=tuple(
                 (_text(one["topic"]), one["log_partition"], _text(one["log_epoch"]), one["log_offset"])
-                for one in row["positions"]
+                for one in positions
             ),
-            taken_at_us=table.column("taken_at").cast(WHOLE)[0].as_py(),
-            code=_text(row["code"]),
+            taken_at_us=taken_at_us,
+            code=_text(code),
             payload=payload,
-            checksum=checksum,
+            checksum=_text(checksum),
         )
 
 
@@ -141,21 +129,17 @@ def _place(group: str, partition: int, number: int) -> dict[str, Any]:
     return {"group": group, "partition": partition, "slot": number % KEPT, "number": number}
 
 
-def _row(snapshot: Snapshot, place: Mapping[str, Any]) -> pa.Table:
-    names = ("topic", "log_partition", "log_epoch", "log_offset")
-    values = {
-        "group_name": snapshot.group,
-        "log_partition": snapshot.partition,
-        "slot": place["slot"],
-        "number": place["number"],
-        "taken_at": snapshot.taken_at_us,
-        "code": snapshot.code,
-        "positions": [dict(zip(names, position, strict=True)) for position in snapshot.positions],
-        "checksum": snapshot.checksum,
-        "payload_bytes": len(snapshot.payload),
-        "payload": snapshot.payload,
-    }
-    return pa.Table.from_arrays([pa.array([values[field.name]], field.type) for field in _SCHEMA], schema=_SCHEMA)
+def _row(snapshot: Snapshot, place: dict[str, Any]) -> bytes:
+    positions = (
+        text(topic) + whole(partition) + text(epoch) + whole(offset)
+        for topic, partition, epoch, offset in snapshot.positions
+    )
+    values = (
+        *(text(snapshot.group), whole(snapshot.partition), whole(place["slot"]), whole(place["number"])),
+        *(whole(snapshot.taken_at_us), text(snapshot.code), array(positions), text(snapshot.checksum)),
+        *(whole(len(snapshot.payload)), text(snapshot.payload)),
+    )
+    return b"".join(values)
 
 
 def _text(value: bytes | str) -> str:

@@ -36,7 +36,9 @@ def worker(
         settings = replace(settings, session_timeout_s=SESSION_TIMEOUT_ALONE_S)
     if name == "sink":
         import analytics.sink  # noqa: PLC0415 - a worker loads its own part only
+        from analytics.lean_arrow import leave_pandas_out  # noqa: PLC0415
 
+        leave_pandas_out()
         analytics.sink.run(log, store, settings)
     else:
         _run_judging(name, config, log, store, settings)

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from analytics.lean_arrow import leave_pandas_out
 from forewarn.embedded.process import LEAN
 from forewarn.leash import PARENT
 from producers.errors import ForewarnError
@@ -33,7 +34,10 @@ MODULES: Final = (
     *("forewarn.cli", "forewarn.commands.worker", "forewarn.commands.migrate", "forewarn.commands.producer"),
     *("streams.detect", "streams.incidents", "streams.alerts", "analytics.sink"),
     # What would be imported at the first message otherwise, by each of them.
-    *("aiohttp.web", "encodings.idna", "pyarrow.compute", "zoneinfo"),
+    *("aiohttp.web", "concurrent.futures.thread", "encodings.idna", "encodings.utf_8_sig", "pyarrow.compute"),
+    *("faust.assignor.leader_assignor", "faust.fixups.django", "faust.tables.manager", "faust.tables.recovery"),
+    *("faust.transport.conductor", "faust.transport.drivers.aiokafka", "faust.windows", "faust.worker"),
+    *("anyio._backends._asyncio", "pydantic.type_adapter", "zoneinfo"),
 )
 COMMAND: Final = (sys.executable, "-m", "forewarn")
 """How every command begins that can be started here."""
@@ -277,6 +281,7 @@ def main() -> int:
     line = socket.socket(fileno=os.dup(0))
     for module in MODULES:
         importlib.import_module(module)
+    leave_pandas_out()
     gc.collect()
     gc.freeze()  # what all have in common is not looked through by each, which would copy it
     words = _serve(line)

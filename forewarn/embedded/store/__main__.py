@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -63,6 +64,10 @@ async def _serve(directory: Path, port: int, token: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     print(json.dumps({"port": server.port}), flush=True)  # noqa: T201 - the one line that says it is ready
     await ended.wait()
+    # Whatever the engine still waits for: what was answered is on disk, as after a kill.
+    leaving = threading.Timer(_GRACE_S, os._exit, (0,))
+    leaving.daemon = True
+    leaving.start()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.stop(), timeout=_GRACE_S)
         engine.close()

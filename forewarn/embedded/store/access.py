@@ -53,6 +53,9 @@ _CONFIG = """<clickhouse>
   <max_server_memory_usage>{memory_total_bytes}</max_server_memory_usage>
   <mark_cache_size>67108864</mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
+  <index_mark_cache_size>16777216</index_mark_cache_size>
+  <primary_index_cache_size>67108864</primary_index_cache_size>
+  <query_condition_cache_size>8388608</query_condition_cache_size>
 </clickhouse>
 """
 _USERS = """<clickhouse>
@@ -62,6 +65,9 @@ _USERS = """<clickhouse>
     <max_result_bytes>{result_bytes}</max_result_bytes>
     <result_overflow_mode>throw</result_overflow_mode>
     <async_insert>0</async_insert>
+    <compile_expressions>0</compile_expressions>
+    <compile_aggregate_expressions>0</compile_aggregate_expressions>
+    <compile_sort_description>0</compile_sort_description>
     <constraints>
       <max_execution_time><min>0.001</min><max>{execution_s}</max></max_execution_time>
       <max_memory_usage><min>1</min><max>{memory_bytes}</max></max_memory_usage>
