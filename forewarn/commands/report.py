@@ -8,6 +8,7 @@ from analytics.report import make_report, render_html
 from analytics.settings import ReportSettings, StoreSettings
 from analytics.sla import month_period
 from forewarn.errors import CommandError, UsageError
+from forewarn.stderr import say
 
 
 def report(store: StoreSettings, settings: ReportSettings, *, month: str, customer: str, out: Path | None) -> Path:
@@ -38,6 +39,8 @@ def report(store: StoreSettings, settings: ReportSettings, *, month: str, custom
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if customer and not made.targets:
+        say(f"nothing of the customer {customer} was watched in {month}")
     path = out if out is not None else Path(f"sla-{month}{f'-{customer}' if customer else ''}.html")
     try:
         path.write_text(render_html(made), encoding="utf-8")

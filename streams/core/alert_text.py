@@ -59,7 +59,9 @@ def text(incident: Incident, kind: AlertKind, *, now_us: int, watched: Mapping[t
     if incident.resolved_at_us is not None:
         lines.append(f"Resolved: {instant(incident.resolved_at_us)}")
     if kind != "resolved":
-        lines += [line for reason in incident.reasons if (line := _numbers(reason)) is not None]
+        # While it fails, a number of the early warning is what was, not what is.
+        head = "" if incident.outage_at_us is None else "Warned of: "
+        lines += [f"{head}{line}" for reason in incident.reasons if (line := _numbers(reason)) is not None]
     if incident.locations:
         lines.append(f"Locations: {names(incident.locations)}")
     left = [reason.time_left_us for reason in incident.reasons if reason.time_left_us is not None]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams.contract import SERVICE, Reason
-from streams.core.cause import instant, names, span
+from streams.core.cause import count, instant, names, span
 from streams.core.forecast import CERTIFICATE, UNKNOWN_US
 from streams.core.pending import NO_TEXT
 from streams.core.reasons_latency import slow
@@ -81,7 +81,8 @@ def _failing(
     where = _locations(state, failing)
     head = "failing: " if whole else "checks fail: "
     first = next(lane for lane in failing.tolist() if _cause(state, lane) == most)
-    text = f"{head}{most} at {names(where)} ({failing.size} of {reported} locations), since {instant(since_us)}"
+    quorum = f"{failing.size} of {count(reported, 'location')}"
+    text = f"{head}{most} at {names(where)} ({quorum}), since {instant(since_us)}"
     return Reason(
         kind="failing" if whole else "partial_failure",
         subject=SERVICE,

@@ -77,3 +77,12 @@ def test_what_cannot_be_reported_is_one_line(
     assert run(["report", *words]) == code
     out, err = capfd.readouterr()
     assert (out, err) == ("", f"forewarn: {said}\n")
+
+
+@pytest.mark.usefixtures("directory")
+def test_a_customer_that_nobody_watched_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its report is written, for a month may be empty; but the name may also be a wrong one."""
+    assert run(["report", "--month", MONTH, "--customer", "acmee"]) == 0
+    out, err = capfd.readouterr()
+    assert out == f"sla-{MONTH}-acmee.html\n"
+    assert err == f"forewarn: nothing of the customer acmee was watched in {MONTH}\n"

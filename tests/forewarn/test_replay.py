@@ -248,6 +248,8 @@ def test_a_config_changes_how_it_is_judged(tmp_path: Path) -> None:
         "targets: [{name: web, customer: shop, probes: [{http: {url: 'https://shop.example/'}}]}]\n"
         "incidents: {failure_ticks: 5}\n"
     )
+    with config.open("a") as more:  # whose secrets a replay does not need
+        more.write("alerts: {channels: [{name: ops, webhook: '${A_VARIABLE_THAT_NOBODY_SET}'}]}\n")
     path = write(checks("shop/web", ticks=200, fails=between(100, 120, 1.0)), tmp_path / "checks.parquet")
     assert run(["replay", str(path), "--config", str(config), "--out", str(tmp_path / "out")]) == 0
     (incident,) = pq.read_table(tmp_path / "out" / "incidents.parquet").to_pylist()

@@ -252,12 +252,13 @@ def test_an_outage_says_how_its_checks_fail_and_when_it_was_warned_of() -> None:
     )
     watched = {("main/shop", "http"): "https://shop.example/"}
     text = alert_text.text(outage, "escalation", now_us=NOON_US + 12 * MINUTE_US, watched=watched)
-    assert text.splitlines()[:5] == [
+    assert text.splitlines()[:6] == [
         "Target: main/shop",
         "What: outage: http_status 502 at ams and fra (2 of 2 locations): status 502, expected 200-299",
         "Probe: http, https://shop.example/",
         "Since: 2026-11-22 12:00:00 UTC (12 min)",
         "Warned: 2026-11-22 12:01:00 UTC, 10 min before the outage was declared",
+        "Warned of: latency (http): 182 ms, normally 80 ms (2.3 times), limit 104 ms, mostly in phase wait",
     ]
     assert text.count("since") == 0
     title = alert_text.title(outage, "initial", now_us=NOON_US)
