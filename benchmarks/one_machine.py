@@ -1,18 +1,20 @@
 """The one-machine mode, measured: start to first stored check, check to warning and to row, memory of all processes.
 
-    python -m benchmarks.one_machine [--quick]
+    python -m benchmarks.one_machine [--quick] [--targets 1000 --locations 2 --interval 30]
 
 It starts `forewarn up`'s installation in a temporary directory, with ten targets checked once a second on a local
-HTTP server: half of them are well, half answer 500 for five seconds in every ten, so that verdicts are published all
+HTTP server: half of them are well, half answer 500 for five intervals in every ten, so that verdicts are published all
 the time. Then it reads the times from the store and the log:
 
-- start_to_first_stored_s: from the start of the first process to a row that a query returns.
-- check_to_verdict_s: from the end of the check that closed a tick to the log's timestamp of its verdict.
+- start_to_first_stored_s, start_to_first_verdict_s: from the start of the first process to a row that a query returns,
+  and to the log's timestamp of the first verdict.
+- check_to_verdict_s: from the end of the check that closed a tick to the log's timestamp of its verdict. Ticks of
+  before the first verdict are left out: their messages wait for detection's start, which is the figure above.
 - check_to_row_s: from the end of a check to the first moment at which a query, repeated ten times a second, returns
   its row.
-- cpu_percent: CPU time of all processes together while rows were polled, in percent of one core. The polling itself
-  keeps the store busy: its share is in the table, and it is less in quiet operation.
-- pss_mb: proportional set size of broker, store, workers and producers together, at the end; `up` itself is a
+- cpu_percent: CPU time of all processes together in percent of one core, in a second time of the same length in which
+  nobody asks the store anything.
+- pss_mb: proportional set size of broker, store, nursery, workers and producers together, at the end; `up` itself is a
   terminal program of its own and here part of the benchmark.
 
 Ends with one line of JSON.
@@ -21,11 +23,13 @@ Ends with one line of JSON.
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +47,32 @@ from producers.topics import VERDICTS
 from streams.codec import decode
 from streams.contract import Verdict
 
-TARGETS = 10
+READ_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is watched.
+
+    Attributes:
+        targets: Each with one http probe.
+        locations: Each with a producer of its own.
+        interval_s: Between two checks of a target from a location.
+    """
+
+    targets: int = 10
+    locations: int = 1
+    interval_s: int = 1
+
+    @property
+    def checks_per_s(self) -> float:
+        """Checks a second, all together."""
+        return self.targets * self.locations / self.interval_s
 
 
 @contextmanager
-def local_site() -> Iterator[int]:
-    """Serve `/ok` and `/flip` on a free port in a thread."""
+def local_site(interval_s: int = 1) -> Iterator[int]:
+    """Serve `/ok` and `/flip` on a free port in a thread; `/flip` fails for five intervals in every ten."""
     loop = asyncio.new_event_loop()
     ready: list[int] = []
     started = threading.Event()
@@ -57,7 +81,7 @@ def local_site() -> Iterator[int]:
         return web.Response(text="ok")
 
     async def flip(_request: web.Request) -> web.Response:
-        return web.Response(status=500 if int(time.time()) % 10 < 5 else 200, text="flip")
+        return web.Response(status=500 if time.time() // interval_s % 10 < 5 else 200, text="flip")
 
     async def begin() -> None:
         app = web.Application()
@@ -82,18 +106,20 @@ def local_site() -> Iterator[int]:
     thread.join()
 
 
-def config_text(port: int) -> str:
-    """Return the config of ten targets, checked once a second each."""
+def config_text(port: int, load: Load | None = None) -> str:
+    """Return the config of a load on the local site."""
+    load = Load() if load is None else load
     targets = "".join(
         f"""
   - name: t{i}
-    interval: 1s
+    interval: {load.interval_s}s
     timeout: 900ms
     probes:
       - http: {{url: "http://127.0.0.1:{port}/{"flip" if i % 2 else "ok"}"}}"""
-        for i in range(TARGETS)
+        for i in range(load.targets)
     )
-    return f"version: 1\nlocations: [{{name: here}}]\ntargets:{targets}\n"
+    locations = ", ".join(f"{{name: here{i}}}" for i in range(load.locations))
+    return f"version: 1\nlocations: [{locations}]\ntargets:{targets}\n"
 
 
 def first_stored(store: Any, began_s: float) -> float:
@@ -111,15 +137,15 @@ def row_delays(store: Any, seconds: float) -> list[float]:
     first = True
     deadline_s = time.monotonic() + seconds
     query = """
-        SELECT target, toUnixTimestamp64Micro(scheduled_at),
+        SELECT target, location, toUnixTimestamp64Micro(scheduled_at),
                toUnixTimestamp64Micro(started_at) + ifNull(duration_us, 0)
-        FROM checks WHERE scheduled_at > now64(6) - INTERVAL 20 SECOND"""
+        FROM checks WHERE started_at > now64(6) - INTERVAL 20 SECOND"""
     while time.monotonic() < deadline_s:
         rows = store.query(query).result_rows
         now_us = time.time_ns() // 1000
-        for target, tick_us, done_us in rows:
-            if (target, tick_us) not in seen:
-                seen.add((target, tick_us))
+        for *check, done_us in rows:
+            if (key := tuple(check)) not in seen:
+                seen.add(key)
                 if not first:
                     delays.append((now_us - done_us) / 1e6)
         first = False
@@ -127,14 +153,31 @@ def row_delays(store: Any, seconds: float) -> list[float]:
     return delays
 
 
-def verdict_delays(installation: Installation, store: Any) -> list[float]:
-    """Return the seconds from the end of the check that closed a tick to the log's timestamp of its verdict."""
+def verdict_delays(installation: Installation, store: Any) -> tuple[list[float], float]:
+    """Return the seconds from the end of the check that closed a tick to its verdict, and when the first verdict was.
+
+    Ticks of before the first verdict are left out.
+    """
     rows = store.query(
         """SELECT target, toUnixTimestamp64Micro(scheduled_at),
-                  toUnixTimestamp64Micro(max(started_at)) + max(ifNull(duration_us, 0))
+                  max(toUnixTimestamp64Micro(started_at) + ifNull(duration_us, 0))
            FROM checks GROUP BY target, scheduled_at"""
     ).result_rows
     done_us = {(target, tick_us): end_us for target, tick_us, end_us in rows}
+    published = list(verdicts_so_far(installation))
+    if not published:
+        raise ForewarnError("nothing was measured: no verdict came")
+    first_s = min(at_s for at_s, _ in published)
+    delays = [
+        at_s - done_us[event.target, event.tick_us] / 1e6
+        for at_s, event in published
+        if (event.target, event.tick_us) in done_us and event.tick_us / 1e6 > first_s
+    ]
+    return delays, first_s
+
+
+def verdicts_so_far(installation: Installation) -> Iterator[tuple[float, Verdict]]:
+    """Yield the verdicts of the log up to now, each with the log's timestamp in seconds."""
     consumer = connect_log(
         KafkaConsumer,
         installation.log_settings(),
@@ -145,16 +188,14 @@ def verdict_delays(installation: Installation, store: Any) -> list[float]:
     place = TopicPartition(VERDICTS, 0)
     consumer.assign([place])
     # Verdicts go on while they are read, and Tansu's end offsets are not to be trusted: until now, then.
-    now_ms, read_ms = time.time() * 1000, 0.0
-    delays: list[float] = []
-    while read_ms < now_ms:
+    now_ms, read_ms, deadline_s = time.time() * 1000, 0.0, time.monotonic() + READ_TIMEOUT_S
+    while read_ms < now_ms and time.monotonic() < deadline_s:
         for record in consumer.poll(timeout_ms=1000).get(place, []):
             read_ms = record.timestamp
             event = decode(VERDICTS, record.value)
-            if isinstance(event, Verdict) and (event.target, event.tick_us) in done_us:
-                delays.append(record.timestamp / 1e3 - done_us[event.target, event.tick_us] / 1e6)
+            if isinstance(event, Verdict):
+                yield record.timestamp / 1e3, event
     consumer.close()
-    return delays
 
 
 def pss_mb(pids: Sequence[int]) -> float:
@@ -168,6 +209,14 @@ def cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
     return {name: spent.user + spent.system for name, spent in times.items()}
 
 
+def used_percent(pids: Mapping[str, int], seconds: float) -> dict[str, float]:
+    """Return the CPU that each process uses from now on for so long, percent of one core."""
+    before_s, began_s = cpu_s(pids), time.monotonic()
+    time.sleep(seconds)
+    passed_s = time.monotonic() - began_s
+    return {name: round(100 * (spent - before_s[name]) / passed_s, 1) for name, spent in cpu_s(pids).items()}
+
+
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Return the count, median, 99th percentile and maximum."""
     if not values:
@@ -176,35 +225,48 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {"n": len(values), "p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(max(values), 3)}
 
 
+def measured(installation: Installation, seconds: float) -> dict[str, Any]:
+    """Start an installation and return its figures; print what each process takes."""
+    began_s, began_wall_s = time.monotonic(), time.time()
+    installation.start()
+    store = connect(installation.store_settings())
+    figures: dict[str, Any] = {"start_to_first_stored_s": round(first_stored(store, began_s), 2)}
+    pids = {name: pid for name, pid in installation.pids().items() if name != "up"}
+    figures["check_to_row_s"] = summary(row_delays(store, seconds))
+    used = used_percent(pids, seconds)
+    figures["cpu_percent"] = round(sum(used.values()), 1)
+    delays, first_s = verdict_delays(installation, store)
+    figures["start_to_first_verdict_s"] = round(first_s - began_wall_s, 2)
+    figures["check_to_verdict_s"] = summary(delays)
+    sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
+    figures["pss_mb"] = round(sum(sizes.values()), 1)
+    for name, size in sorted(sizes.items()):
+        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core")
+    return figures
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute")
-    seconds = 20.0 if parser.parse_args().quick else 180.0
-    with tempfile.TemporaryDirectory() as directory, local_site() as port:
+    parser.add_argument("--targets", type=int, default=10, help="how many targets")
+    parser.add_argument("--locations", type=int, default=1, help="from how many locations each")
+    parser.add_argument("--interval", type=int, default=1, help="seconds between two checks of a target")
+    chosen = parser.parse_args()
+    watched = Load(targets=chosen.targets, locations=chosen.locations, interval_s=chosen.interval)
+    with tempfile.TemporaryDirectory() as directory, local_site(watched.interval_s) as port:
         config_file = Path(directory) / "forewarn.yaml"
-        config_file.write_text(config_text(port))
+        config_file.write_text(config_text(port, watched))
         installation = Installation(load(config_file), config_file, Path(directory) / "data")
-        began_s = time.monotonic()
         try:
-            installation.start()
-            store = connect(installation.store_settings())
-            figures: dict[str, Any] = {"start_to_first_stored_s": round(first_stored(store, began_s), 2)}
-            pids = {name: pid for name, pid in installation.pids().items() if name != "up"}
-            before_s, watched_s = cpu_s(pids), time.monotonic()
-            figures["check_to_row_s"] = summary(row_delays(store, seconds))
-            watched_s = time.monotonic() - watched_s
-            used = {name: round(100 * (spent - before_s[name]) / watched_s, 1) for name, spent in cpu_s(pids).items()}
-            figures["cpu_percent"] = round(sum(used.values()), 1)
-            figures["check_to_verdict_s"] = summary(verdict_delays(installation, store))
-            sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
-            figures["pss_mb"] = round(sum(sizes.values()), 1)
+            figures = measured(installation, 15.0 if chosen.quick else 180.0)
         finally:
+            began_s = time.monotonic()
             for said in installation.stop():
                 print(said)
-    for name, size in sorted(sizes.items()):
-        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core")
-    print(json.dumps({"benchmark": "one_machine", "checks_per_s": TARGETS, **figures}))
+            ended_s = time.monotonic() - began_s
+    figures |= {"end_s": round(ended_s, 2), "load_average": round(os.getloadavg()[0], 1)}
+    print(json.dumps({"benchmark": "one_machine", "checks_per_s": round(watched.checks_per_s, 1), **figures}))
 
 
 if __name__ == "__main__":

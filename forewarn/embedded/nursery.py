@@ -37,6 +37,7 @@ MODULES: Final = (
     *("aiohttp.web", "concurrent.futures.thread", "encodings.idna", "encodings.utf_8_sig", "pyarrow.compute"),
     *("faust.assignor.leader_assignor", "faust.fixups.django", "faust.tables.manager", "faust.tables.recovery"),
     *("faust.transport.conductor", "faust.transport.drivers.aiokafka", "faust.windows", "faust.worker"),
+    *("faust.app.router", "faust.events", "faust.topics", "faust.transport.utils", "numpy.ma", "typer._adapters"),
     *("anyio._backends._asyncio", "pydantic.type_adapter", "zoneinfo"),
 )
 COMMAND: Final = (sys.executable, "-m", "forewarn")
