@@ -160,7 +160,9 @@ class Config:
     def expectations(self) -> Expectations:
         """Return what should arrive, by (target, probe), and the overrides by target."""
         probes = {
-            (target.id, probe.name): ProbeExpectation(interval_us=probe.interval_us, locations=probe.locations)
+            (target.id, probe.name): ProbeExpectation(
+                interval_us=probe.interval_us, locations=probe.locations, timeout_us=probe.timeout_us
+            )
             for target in self.targets()
             for probe in target.probes
         }

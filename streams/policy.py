@@ -20,9 +20,8 @@ class DetectPolicy:
         clear_score: Below it, for warn_ticks ticks, a flagged series is back.
         min_latency_ratio: A level must also be this many times the baseline: a tight spread alone warns nobody.
         rebaseline_checks: After so many flagged checks in a row without a failure the new level is the norm.
-        failure_window_ticks: Ticks of a target that the failure ratio looks at.
-        failure_p: Binomial tail probability under which a failure ratio is flagged.
-        expected_failure_ratio: The prior of the ratio that is normal.
+        failure_window_ticks: Ticks of a target that a failure ratio tells of, and of which it ends (at most 63).
+        expected_failure_ratio: The least ratio of failing checks that is normal.
         horizon_us: A forecast warns when the lower bound of the time left is under this.
         certificate_horizon_us: The same for `tls_days_left`.
         max_lateness_us: lateness = min(2 intervals, this).
@@ -42,8 +41,7 @@ class DetectPolicy:
     clear_score: float = 2.0
     min_latency_ratio: float = 1.3
     rebaseline_checks: int = 720
-    failure_window_ticks: int = 20
-    failure_p: float = 1e-4
+    failure_window_ticks: int = 60
     expected_failure_ratio: float = 0.005
     horizon_us: int = 3 * DAY_US
     certificate_horizon_us: int = 14 * DAY_US
@@ -88,10 +86,15 @@ class IncidentPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeExpectation:
-    """What the config says of one probe: its interval, and the locations that should report."""
+    """What the config says of one probe: its interval, and the locations that should report.
+
+    Attributes:
+        timeout_us: From which duration a check fails; None if that is not known.
+    """
 
     interval_us: int
     locations: tuple[str, ...]
+    timeout_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

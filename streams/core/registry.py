@@ -35,6 +35,7 @@ class Registry:
         groups: (target, probe) by group.
         lanes: (target, probe, location) by lane.
         named: By group, what the config says of it; None if it is learned.
+        timeout_us: By group, from which duration its checks fail; inf if that is not known.
     """
 
     def __init__(self, expectations: Expectations) -> None:
@@ -171,6 +172,8 @@ class Registry:
         self.group_of = np.array(self._group_of, dtype=np.intp)
         self.location_of = np.array(self._location_of, dtype=np.intp)
         self.target_of = np.array(self._target_of, dtype=np.intp)
+        timeouts = (None if named is None else named.timeout_us for named in self.named)
+        self.timeout_us = np.array([np.inf if each is None else each for each in timeouts], dtype=np.float64)
         rank = np.empty(len(self.locations), dtype=np.intp)
         rank[np.argsort(np.array(self.locations, dtype=str), kind="stable")] = np.arange(len(self.locations))
         lanes = np.lexsort((rank[self.location_of], self.group_of)).astype(np.intp)

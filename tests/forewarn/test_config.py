@@ -169,7 +169,9 @@ def test_an_anchor_is_a_target_of_its_location_alone() -> None:
     """`_anchor/<location>`, expected from that location only."""
     config = config_of("locations: [{name: a, anchor: {tcp: 'h:1', interval: 10s}}, {name: b}]\n" + MINIMAL)
     expected = config.expectations().probes
-    assert expected["_anchor/a", "tcp"] == ProbeExpectation(interval_us=10 * SECOND_US, locations=("a",))
+    assert expected["_anchor/a", "tcp"] == ProbeExpectation(
+        interval_us=10 * SECOND_US, locations=("a",), timeout_us=5 * SECOND_US
+    )
     assert expected["main/example.org", "http"].locations == ("a", "b")
 
 

@@ -1,0 +1,112 @@
+"""How long until a latency that climbs reaches the limit from which its checks fail.
+
+From the check on at which a series is off its norm its running median is kept, thinned out to POINTS. The climb must be
+certain over all of them and over the later half: a step, or what has stopped climbing, has no end. The bounds are
+those of the slope of log latency, and of two ways to go on: as steep in proportion as now (soonest), or as steep in
+milliseconds (latest). Nothing is extrapolated further than TRUST times what was observed.
+
+Source:
+    Theil (1950), Sen (1968): the median of pairwise slopes and its distribution-free confidence interval.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from streams.core.table import Column, Floats, Ints, Rows, Table
+
+POINTS: Final = 24
+LEAST_POINTS: Final = 8
+TRUST: Final = 12.0
+CONFIDENCE: Final = 2.576
+"""Normal quantile of the slope's interval: 99 %."""
+
+UNKNOWN_US: Final = -1
+
+
+class ClimbTable(Table):
+    """State by lane.
+
+    Attributes:
+        points_us, points: Ticks and log microseconds, `count` of them, one in `spacing_us`.
+        left_us, left_upper_us: Bounds of the time left; UNKNOWN_US if it does not climb for sure.
+    """
+
+    COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
+        "points_us": Column(np.int64, 0, (POINTS,)),
+        "points": Column(np.float64, 0.0, (POINTS,)),
+        "count": Column(np.int64, 0),
+        "spacing_us": Column(np.int64, 0),
+        "left_us": Column(np.int64, UNKNOWN_US),
+        "left_upper_us": Column(np.int64, UNKNOWN_US),
+    }
+    points_us: Ints
+    points: Floats
+    count: Ints
+    spacing_us: Ints
+    left_us: Ints
+    left_upper_us: Ints
+
+
+def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us: Floats) -> None:
+    """Take in checks of series that are off their norm.
+
+    Args:
+        table: By lane.
+        lanes: Shape (n,), each at most once.
+        at_us: Their ticks.
+        level: Running medians, log microseconds.
+        limit_us: From which checks fail; inf if there is no limit.
+    """
+    count = table.count[lanes]
+    last_us = table.points_us[lanes, np.maximum(count - 1, 0)]
+    takes = (count == 0) | (at_us - last_us >= table.spacing_us[lanes])
+    lanes, at_us, level, limit_us = lanes[takes], at_us[takes], level[takes], limit_us[takes]
+    full = lanes[table.count[lanes] == POINTS]
+    if full.size:
+        half = POINTS // 2
+        table.points_us[full, :half], table.points[full, :half] = table.points_us[full, ::2], table.points[full, ::2]
+        table.spacing_us[full] = table.points_us[full, half - 1] - table.points_us[full, half - 2]
+        table.count[full] = half
+    place = table.count[lanes]
+    table.points_us[lanes, place], table.points[lanes, place] = at_us, level
+    table.count[lanes] = place + 1
+    for points in np.unique(place + 1):
+        mine = place + 1 == points
+        if points >= LEAST_POINTS:
+            lower, upper = _left(
+                table.points_us[lanes[mine], :points], table.points[lanes[mine], :points], limit_us[mine]
+            )
+            table.left_us[lanes[mine]], table.left_upper_us[lanes[mine]] = lower, upper
+
+
+def forget(table: ClimbTable, lanes: Rows) -> None:
+    """Forget the climbs of these lanes: they are back on their norm."""
+    table.count[lanes], table.spacing_us[lanes] = 0, 0
+    table.left_us[lanes] = table.left_upper_us[lanes] = UNKNOWN_US
+
+
+def _left(at_us: Ints, level: Floats, limit_us: Floats) -> tuple[Ints, Ints]:
+    """Return the bounds of the time left of k series. Shapes (k, points), (k, points), (k,) to (k,), (k,)."""
+    gentle, steep = _slopes(at_us, level)
+    half = at_us.shape[1] // 2
+    later, _ = _slopes(at_us[:, half:], level[:, half:])
+    now = np.median(level[:, -3:], axis=1)
+    known = np.isfinite(limit_us) & (gentle > 0.0) & ((later > 0.0) | (at_us.shape[1] < 2 * LEAST_POINTS))
+    to_go = np.maximum(np.log(np.where(known, limit_us, 1.0)) - now, 0.0)
+    lower = to_go / np.where(known, steep, 1.0)
+    upper = np.minimum(np.expm1(np.minimum(to_go, 50.0)) / np.where(known, gentle, 1.0), 1e17)
+    known &= lower <= TRUST * (at_us[:, -1] - at_us[:, 0])
+    unknown = np.int64(UNKNOWN_US)
+    return np.where(known, lower.astype(np.int64), unknown), np.where(known, upper.astype(np.int64), unknown)
+
+
+def _slopes(at_us: Ints, level: Floats) -> tuple[Floats, Floats]:
+    """Return the bounds of the slope of each row."""
+    n = at_us.shape[1]
+    early, late = np.triu_indices(n, k=1)
+    slopes = np.sort((level[:, late] - level[:, early]) / np.maximum(at_us[:, late] - at_us[:, early], 1), axis=1)
+    reach = CONFIDENCE * math.sqrt(n * (n - 1) * (2 * n + 5) / 18.0)
+    first = max(int((slopes.shape[1] - reach) / 2), 0)
+    return slopes[:, first], slopes[:, -1 - first]
