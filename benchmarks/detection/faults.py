@@ -47,7 +47,7 @@ def main() -> None:
     scores = {name: Score() for name in names}
     seconds = dict.fromkeys([*names, "making"], 0.0)
     began = time.process_time()
-    material = read_material(options.data)
+    material = read_material(options.folder)
     for scenario in scenarios(material, plan, seed=options.seed, months=months):
         seconds["making"] += time.process_time() - began
         if options.save is not None:
@@ -113,7 +113,7 @@ def _checks(scenario: Scenario) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.faults", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the recorded series")
+    parser.add_argument("--data", dest="folder", type=Path, required=True, help="the folder of the recorded series")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="some target-months, in under a minute")
     parser.add_argument("--months", type=float, help=f"target-months ({MONTHS:.0f}; quick: {QUICK_MONTHS:.0f})")

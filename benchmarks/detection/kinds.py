@@ -52,6 +52,7 @@ class FaultKind:
     Attributes:
         minutes: Shortest and longest time from onset to outage; drawn evenly by its logarithm.
         abrupt: It begins with the outage: nobody can warn of it.
+        trap: What the target is before its onset: as such it may already be spoken of.
         before: Probability that it began before the first check: its onset is the first check then.
         befall: Writes it down.
     """
@@ -60,6 +61,7 @@ class FaultKind:
     minutes: tuple[float, float]
     befall: Callable[[Rng, Course, Effect], None]
     abrupt: bool = False
+    trap: str | None = None
     before: float = 0.0
 
 
@@ -153,12 +155,15 @@ def certificate(rng: Rng, course: Course, effect: Effect) -> None:
     ticks = course.tick_us
     left_days = (course.outage_us - ticks) / DAY_US
     at_renewal = (course.outage_us - course.onset_us) / DAY_US
-    life = at_renewal * rng.uniform(1.8, 3.0)
+    cycle = at_renewal * rng.uniform(0.8, 2.0)
+    if course.onset_us > ticks[0]:
+        # It was seen to be renewed at least once: before that nobody can know at how many days left it is.
+        cycle = min(cycle, 0.9 * (course.onset_us - ticks[0]) / DAY_US)
     # Before the onset it was renewed each time that it came down to where it should have been renewed again.
     since = (course.onset_us - ticks) / DAY_US
-    before = at_renewal + since % (life - at_renewal)
+    before = at_renewal + since % cycle
     after = (ticks - course.end_us) / DAY_US
-    renewed = life - after % (life - at_renewal)
+    renewed = at_renewal + cycle - after % cycle
     days = np.where(ticks <= course.onset_us, before, left_days)
     effect.metrics["tls_days_left"] = np.where(ticks >= course.end_us, renewed, days)
     _end(rng, course, effect, (TLS,))
@@ -180,7 +185,7 @@ def region(rng: Rng, course: Course, effect: Effect) -> None:
 def rotated_disk(rng: Rng, tick_us: Ints) -> Floats:
     """Return the free share of a disk whose logs are rotated, once a day or every few hours."""
     days = (tick_us - tick_us[0]) / DAY_US + rng.random()
-    cycle, amplitude = rng.choice([0.25, 1.0, 1.0]), rng.uniform(0.01, 0.08)
+    cycle, amplitude = rng.choice([0.25, 1.0, 1.0]), np.exp(rng.uniform(np.log(0.005), np.log(0.06)))
     free = rng.uniform(0.25, 0.8) - amplitude * ((days / cycle) % 1.0)
     return np.asarray(free + 0.001 * np.cumsum(rng.normal(0.0, 1.0, tick_us.size)) / np.sqrt(1440))
 
@@ -199,7 +204,7 @@ KINDS: Final = (
     FaultKind(name="phase", minutes=(30, 2880), befall=phase),
     FaultKind(name="flapping", minutes=(60, 1440), befall=flapping),
     FaultKind(name="disk", minutes=(60, 8000), befall=disk),
-    FaultKind(name="certificate", minutes=(2160, 5760), befall=certificate, before=0.5),
+    FaultKind(name="certificate", minutes=(2160, 5760), befall=certificate, trap="short_certificates", before=0.5),
     FaultKind(name="crash", minutes=(0, 0), befall=crash, abrupt=True),
     FaultKind(name="region", minutes=(0, 0), befall=region, abrupt=True),
 )

@@ -35,6 +35,10 @@ WEEK_HOURS: Final = 168
 LEAST_PROBES: Final = 400
 """Of a site, so that its tail is its own."""
 
+LONGEST_US: Final = 5e6
+"""A healthy answer takes no longer. Upptime's longest are of hosts that sleep until somebody comes; under dense
+probing they would not."""
+
 NORMALS: Final = np.linspace(-4.5, 4.5, 361)
 QUANTILES: Final = np.array([NormalDist().cdf(float(z)) for z in NORMALS])
 
@@ -202,7 +206,8 @@ def draw_noise(rng: Rng, material: Material, habits: Habits, tick_us: Ints) -> N
     common = _process(rng, habits, n, 1, step_s)
     own = _process(rng, habits, n, locations, step_s)
     normal = np.sqrt(habits.shared) * common + np.sqrt(1.0 - habits.shared) * own
-    residual = np.interp(normal, NORMALS, habits.quantiles)
+    longest = np.log(LONGEST_US / habits.base_us) - habits.offsets
+    residual = np.minimum(np.interp(normal, NORMALS, habits.quantiles), longest)
     course = np.log(habits.base_us) + habits.amplitude * week_at(habits.week, tick_us)
     course += habits.wander * _wandering(rng, material, tick_us)
     lost = rng.random((n, locations)) < habits.lost
@@ -224,13 +229,13 @@ def draw_noise(rng: Rng, material: Material, habits: Habits, tick_us: Ints) -> N
 def week_at(week: Floats, tick_us: Ints) -> Floats:
     """Return a week's shape at these times, linear between hours."""
     hours = (tick_us + 3 * DAY_US) / HOUR_US % WEEK_HOURS
-    return np.interp(hours, np.arange(WEEK_HOURS + 1), np.append(week, week[0]))
+    return np.asarray(np.interp(hours, np.arange(WEEK_HOURS + 1), np.append(week, week[0])))
 
 
 def _wandering(rng: Rng, material: Material, tick_us: Ints) -> Floats:
     hours = (tick_us - tick_us[0]) / HOUR_US
     blocks = material.days[rng.integers(len(material.days), size=int(hours[-1] // 24) + 2)].reshape(-1)
-    return np.interp(hours, np.arange(blocks.size), blocks)
+    return np.asarray(np.interp(hours, np.arange(blocks.size), blocks))
 
 
 def _process(rng: Rng, habits: Habits, n: int, locations: int, step_s: float) -> Floats:

@@ -161,8 +161,9 @@ def render(
     reason[gone] = -1
     for location, (start, stop, by) in effect.shift.items():
         source = shifted(noise.tick_us.size, start, stop, by)
-        for array in (duration, *parts.values(), reason):
-            array[:, location] = array[source, location]
+        for times in (duration, *parts.values()):
+            times[:, location] = times[source, location]
+        reason[:, location] = reason[source, location]
         outcome[:, location] = np.where(source < 0, ABSENT, outcome[source, location])
     return Series(
         target=target,

@@ -160,7 +160,11 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
         for kind, place in places:
             kind.befall(place, made.tick_us, made.effect)
         if isinstance(befalls, FaultKind):
-            faults.append(made.fault(befalls, [(place.start_us, place.end_us) for _kind, place in places]))
+            fault = made.fault(
+                befalls, [(place.start_us, place.end_us) for kind, place in places if kind.name != "skew"]
+            )
+            faults.append(fault)
+            traps += _before(fault, start_us)
         series += made.series()
     return Scenario(
         name=f"{seed}-{number}",
@@ -170,6 +174,13 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
         faults=tuple(faults),
         traps=tuple(traps),
     )
+
+
+def _before(fault: Fault, start_us: int) -> list[Trap]:
+    """Return the trap that a target is before its fault."""
+    if fault.kind.trap is None or fault.onset_us <= start_us + HOUR_US:
+        return []
+    return [Trap(target=fault.target, location=None, kind=fault.kind.trap, start_us=start_us, end_us=fault.onset_us)]
 
 
 class _Target:
@@ -188,8 +199,8 @@ class _Target:
         self._habits = draw_habits(rng, material, locations=len(seen_from))
         self._phases = draw_phases(rng)
         self._noise: Noise = draw_noise(rng, material, self._habits, self.tick_us)
-        # Some share an address: a host serves several sites.
-        address = f"192.0.2.{int(rng.integers(1, 30))}"
+        # A few share an address. Their faults are independent, so it must not be many.
+        address = f"198.18.{int(rng.integers(2))}.{int(rng.integers(1, 255))}"
         self._name = (name, address, seen_from)
         self.effect = no_effect(self.tick_us.size, len(seen_from), self._habits.base_us)
         if rng.random() < 0.6:

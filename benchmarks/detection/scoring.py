@@ -9,7 +9,7 @@ early warning that is true and a page that is not are told apart.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import exp, sqrt
+from math import exp, inf, sqrt
 from statistics import median
 from typing import Final
 
@@ -30,6 +30,7 @@ class FaultScore:
         chance: Sum over faults of the probability that one of as many random alerts would have warned.
         lead_us, lead_share: Of those that were warned of; the share is of the time from onset to outage.
         delay_us: From the outage's first failing check until it was called an outage or paged.
+        visible_share: How early the twin's rule saw them, as a share of the same time.
         unseen: Outages that were never called one.
         why: What spoke first.
     """
@@ -41,6 +42,7 @@ class FaultScore:
     lead_us: list[int] = field(default_factory=list)
     lead_share: list[float] = field(default_factory=list)
     delay_us: list[int] = field(default_factory=list)
+    visible_share: list[float] = field(default_factory=list)
     unseen: int = 0
     why: Counter[str] = field(default_factory=Counter)
 
@@ -62,6 +64,7 @@ class Score:
     Attributes:
         clean_months: Target-months outside faults and traps.
         false_warnings, false_pages: In them.
+        crashes: From a crash to its being told, by scenario and target; infinite where it never was.
         examples: Some of the false ones, for the one who wants to know.
     """
 
@@ -74,6 +77,7 @@ class Score:
     false_pages: int = 0
     false_why: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    crashes: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def add(self, scenario: Scenario, warnings: Sequence[Alarm]) -> None:
         """Take in what a system said about an installation."""
@@ -86,6 +90,9 @@ class Score:
             of_target[warning.target if warning.target is not None else EVERYWHERE].append(warning)
         for fault in scenario.faults:
             self._fault(fault, of_target[fault.target], per_target_us)
+            if fault.kind.name == "crash" and fault.outage_us is not None:
+                told = _told(fault, fault.outage_us, of_target[fault.target])
+                self.crashes[scenario.name, fault.target] = inf if told is None else told - fault.outage_us
         per_trap: Counter[Trap] = Counter()
         for trap in scenario.traps:
             self.traps[trap.kind].events += 1
@@ -97,22 +104,17 @@ class Score:
     def _fault(self, fault: Fault, warnings: Sequence[Alarm], per_target_us: float) -> None:
         score = self.faults[fault.kind.name]
         score.faults += 1
-        if fault.outage_us is not None and not any(
-            warning.outage_at_us is not None and fault.outage_us <= warning.outage_at_us <= fault.end_us + GRACE_US
-            for warning in warnings
-        ):
-            score.unseen += 1
         if fault.outage_us is not None:
-            called = [
-                warning.outage_at_us
-                for warning in warnings
-                if warning.outage_at_us is not None and fault.outage_us <= warning.outage_at_us <= fault.end_us
-            ]
-            if called:
-                score.delay_us.append(min(called) - fault.outage_us)
+            told_us = _told(fault, fault.outage_us, warnings)
+            if told_us is None:
+                score.unseen += 1
+            else:
+                score.delay_us.append(told_us - fault.outage_us)
         if not fault.warnable or fault.outage_us is None:
             return
         score.warnable += 1
+        assert fault.visible is not None
+        score.visible_share.append((fault.outage_us - fault.visible.at_us) / (fault.outage_us - fault.onset_us))
         score.chance += 1.0 - exp(-per_target_us * (fault.outage_us - fault.onset_us))
         in_time = [
             (warning.warned_at_us, warning.why)
@@ -145,6 +147,16 @@ class Score:
                 self.false_pages += 1
             else:
                 self.traps[trap.kind].pages += 1
+
+
+def _told(fault: Fault, outage_us: int, warnings: Sequence[Alarm]) -> int | None:
+    """Return when the outage was first called one, None if it never was while it lasted."""
+    told = [
+        warning.outage_at_us
+        for warning in warnings
+        if warning.outage_at_us is not None and outage_us <= warning.outage_at_us < fault.end_us
+    ]
+    return min(told, default=None)
 
 
 def _about_fault(scenario: Scenario, warning: Alarm, at_us: int) -> bool:

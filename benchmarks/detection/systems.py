@@ -67,8 +67,7 @@ def columns_of(scenario: Scenario, start_us: int, stop_us: int) -> CheckColumns 
         found: list[str] = values[order].tolist()
         return found
 
-    def floats(pick: Callable[["_Part"], Floats | None]) -> Floats:
-        given = [pick(part) for part in parts]
+    def floats(given: list[Floats | None]) -> Floats:
         filled = [np.full(part.tick_us.size, np.nan) if v is None else v for v, part in zip(given, parts, strict=True)]
         return np.concatenate(filled)[order].astype(np.float64)
 
@@ -85,13 +84,13 @@ def columns_of(scenario: Scenario, start_us: int, stop_us: int) -> CheckColumns 
         location=texts("location"),
         scheduled_at_us=scheduled_us,
         started_at_us=scheduled_us,
-        duration_us=floats(lambda part: part.duration_us),
+        duration_us=floats([part.duration_us for part in parts]),
         outcome=np.concatenate([part.outcome for part in parts])[order],
         reason=names[reason].tolist(),
         address=list(texts("address")),
         http_status=codes[reason].tolist(),
-        phases={phase: floats(lambda part, phase=phase: part.phases.get(phase)) for phase in PHASES},  # type: ignore[misc]
-        metrics={metric: floats(lambda part, metric=metric: part.metrics.get(metric)) for metric in metrics},  # type: ignore[misc]
+        phases={phase: floats([part.phases.get(phase) for part in parts]) for phase in PHASES},
+        metrics={metric: floats([part.metrics.get(metric) for part in parts]) for metric in metrics},
         detail=[None] * scheduled_us.size,
         disturbed=np.zeros(scheduled_us.size, dtype=np.bool_),
     )
@@ -237,7 +236,7 @@ def _mean(values: Floats, series: Series, seconds: int) -> Floats:
 
 def _in_row(bad: Bools, times: int) -> Bools:
     """Return where the last `times` were bad."""
-    count = np.cumsum(bad)
+    count = np.cumsum(bad, dtype=np.int64)
     count[times:] -= count[:-times].copy()
     return np.asarray(count >= times)
 

@@ -185,11 +185,11 @@ def _plateau(tick_us: Ints, start_us: int, end_us: int, edge: float) -> Floats:
     return np.clip(np.minimum(share, 1.0 - share) / edge, 0.0, 1.0)
 
 
-def _columns(place: Place, effect: Effect) -> Sequence[int]:
+def _columns(place: Place, effect: Effect) -> Ints:
     count = effect.down.shape[1]
     if place.location is None:
-        return range(count)
-    return [place.location] if place.location < count else []
+        return np.arange(count, dtype=np.int64)
+    return np.array([place.location] if place.location < count else [], dtype=np.int64)
 
 
 def _whole(tick_us: Ints) -> list[Window]:

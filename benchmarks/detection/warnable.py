@@ -2,11 +2,13 @@
 
 The rule (printed with the results): a fault is warnable if, in a window of WIDTHS_MIN minutes that lies between its
 onset and AHEAD_US (and AHEAD_TICKS ticks) before its outage, one statistic of the faulty target exceeds the largest
-value that its clean twin shows in any window of that width over the whole time. The statistics: the median and the
-90th percentile of the latency of successful checks over all locations, the median of the time for dns and connect,
-and the share of failing checks, of which there must be LEAST_FAILURES; of a reading that runs out (free disk, days of
-a certificate) that it lies under the twin's least. No knowledge of the fault's shape is used, and no statistic that a
-detector could not take.
+value that its clean twin shows in any window of that width over the whole time, and the twin's value in the same
+window by at least SPREADS robust spreads of such windows. The statistics: the median and the 90th percentile of the
+latency of successful checks over all locations, the median of the time for dns and connect, and the number of failing
+checks, which must be LEAST_FAILURES more than the twin's; of a reading that runs out (free disk, days of a certificate)
+that it lies clearly (MARGINS) under the twin's least and its own before the onset. No knowledge of the fault's shape
+is used, and no statistic that a detector could not take. Windows in which the installation has trouble of its own
+(a location's network, a gap, a wrong clock) count on neither side.
 """
 
 import warnings
@@ -23,14 +25,17 @@ from producers.contract import OUTCOME_FAILURE, OUTCOME_SUCCESS
 WIDTHS_MIN: Final = (10, 60, 360)
 AHEAD_US: Final = 300 * SECOND_US
 AHEAD_TICKS: Final = 3
+SPREADS: Final = 3.0
 LEAST_FAILURES: Final = 3
 OUTAGE_TICKS: Final = 3
+MARGINS: Final = {"disk_free_ratio": 0.01, "tls_days_left": 0.25}
 
 RULE: Final = (
     f"warnable: in a window of {', '.join(map(str, WIDTHS_MIN))} minutes between the onset and 5 minutes (and "
     f"{AHEAD_TICKS} ticks) before the outage, the median or 90th percentile of latency, the median time for dns or "
-    f"connect, or the share of failing checks (at least {LEAST_FAILURES}) exceeds all that the clean twin, made of the "
-    "same draws, shows in windows of that width at any time; or a reading that runs out lies under the twin's least. "
+    "connect, or the number of failing checks exceeds all that the clean twin, made of the same draws, shows in "
+    f"windows of that width at any time, and what it shows in the same window by {SPREADS:.0f} robust spreads "
+    f"(failures: by {LEAST_FAILURES}); or a reading that runs out lies clearly under the twin's least. "
     f"The outage begins with the first of {OUTAGE_TICKS} ticks in a row that fail at a majority of locations."
 )
 
@@ -91,8 +96,10 @@ def visible(
             calm = np.ones(at_us.size, dtype=np.bool_)
             for start_us, end_us in excused:
                 calm &= (at_us <= start_us) | (at_us - width * faulty[0].interval_us >= end_us)
+            least = float(LEAST_FAILURES) if name == "failures" else SPREADS * _spread(usual[calm])
             most = np.nanmax(usual[calm], initial=0.0)
-            beyond = calm & (at_us > onset_us) & (at_us <= until_us) & (seen > most)
+            in_time = calm & (at_us > onset_us) & (at_us <= until_us)
+            beyond = in_time & (seen > most) & (seen - usual >= least)
             if beyond.any():
                 found.append(Visible(statistic=name, at_us=int(at_us[np.argmax(beyond)])))
     found += _readings(faulty, twin, onset_us, until_us)
@@ -106,7 +113,7 @@ def _statistics(series: Series, width: int, phase: int) -> Iterator[tuple[str, F
     ends = series.tick_us[cut].reshape(count, width)[:, -1].astype(np.float64) + series.interval_us
     good = (series.outcome == OUTCOME_SUCCESS)[cut].reshape(count, -1)
     failed = (series.outcome == OUTCOME_FAILURE)[cut].reshape(count, -1).sum(axis=1)
-    yield "failures", np.where(failed >= LEAST_FAILURES, failed, 0).astype(np.float64), ends
+    yield "failures", failed.astype(np.float64), ends
     latency = np.where(good, series.duration_us[cut].reshape(count, -1), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a window of nothing but gaps is NaN
@@ -117,13 +124,19 @@ def _statistics(series: Series, width: int, phase: int) -> Iterator[tuple[str, F
             yield phase_name, np.nanmedian(values, axis=1), ends
 
 
+def _spread(values: Floats) -> float:
+    return float(1.4826 * np.nanmedian(np.abs(values - np.nanmedian(values)))) if values.size else 0.0
+
+
 def _readings(faulty: Sequence[Series], twin: Sequence[Series], onset_us: int, until_us: int) -> Iterator[Visible]:
     for one, clean in zip(faulty, twin, strict=True):
         in_time = (one.tick_us >= onset_us) & (one.tick_us <= until_us)
         for metric, values in one.metrics.items():
-            if not metric.startswith(("disk_free_ratio", "tls_days_left")):
+            margin = MARGINS.get(metric.partition(":")[0])
+            if margin is None:
                 continue
-            usual = float(clean.metrics[metric].min()) if metric in clean.metrics else np.inf
-            under = in_time & (values < usual)
+            usual = [float(clean.metrics[metric].min())] if metric in clean.metrics else []
+            usual += values[one.tick_us < onset_us].tolist()
+            under = in_time & (values <= min(usual, default=np.inf) - margin)
             if under.any():
                 yield Visible(statistic=metric, at_us=int(one.tick_us[np.argmax(under)]))

@@ -1,0 +1,267 @@
+"""The benchmark of injected faults: what it makes is what it says, and its scorer counts as it should."""
+
+import numpy as np
+import pytest
+
+from benchmarks.detection.kinds import KINDS, FaultKind
+from benchmarks.detection.noise import DAY_US, HOUR_US, QUANTILES, WEEK_HOURS, Material
+from benchmarks.detection.render import ABSENT, Series, shifted
+from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make
+from benchmarks.detection.scoring import Score, clean_us, wilson
+from benchmarks.detection.systems import Alarm, columns_of, forewarn, three_failures
+from benchmarks.detection.traps import SHARED_TRAPS, TRAPS
+from benchmarks.detection.warnable import Visible
+
+MINUTELY = ((0.0, 0.0, 1.0),)
+START_US = 20_000 * DAY_US
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    """Residuals, weeks and days that were made up: the recorded ones are no part of the repository."""
+    rng = np.random.default_rng(1)
+    sites = np.quantile(rng.normal(0.0, 0.2, (3, 5000)), QUANTILES, axis=1).T
+    return Material(
+        sites=sites,
+        typical_us=np.array([5e4, 2e5, 6e5]),
+        weeks=np.sin(np.arange(WEEK_HOURS) / 12 * np.pi)[None, :] / 2,
+        days=rng.normal(0.0, 1.0, (5, 24)),
+    )
+
+
+def small(*kinds: str, targets: int = 4, traps: bool = False, days: float = 6.0) -> Plan:
+    """Return a plan of a few targets, looked at once a minute."""
+    return Plan(
+        targets=targets,
+        days=(days, days + 0.1),
+        intervals=MINUTELY,
+        shared_times=1,
+        kinds=tuple(kind for kind in KINDS if kind.name in kinds),
+        traps=TRAPS if traps else (),
+        shared=SHARED_TRAPS if traps else (),
+    )
+
+
+def same(one: Scenario, other: Scenario) -> bool:
+    """Say whether two installations have the same checks and the same truth."""
+    return (
+        one.faults == other.faults
+        and one.traps == other.traps
+        and all(
+            mine.target == theirs.target
+            and np.array_equal(mine.tick_us, theirs.tick_us)
+            and np.array_equal(mine.duration_us, theirs.duration_us, equal_nan=True)
+            and np.array_equal(mine.outcome, theirs.outcome)
+            for mine, theirs in zip(one.series, other.series, strict=True)
+        )
+    )
+
+
+def test_the_same_seed_makes_the_same_checks_and_another_one_others(material: Material) -> None:
+    """A figure can be had again from its seed."""
+    plan = small("ramp", "disk", targets=6, traps=True)
+    first = make(material, plan, seed=3, number=0)
+    assert same(first, make(material, plan, seed=3, number=0))
+    assert first.start_us != make(material, plan, seed=4, number=0).start_us
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.abrupt], ids=lambda kind: kind.name)
+def test_a_fault_changes_nothing_before_its_onset(material: Material, kind: FaultKind) -> None:
+    """Faulty checks and those of the twin come from the same draws: they differ from the onset on, and only there."""
+    plan = small(kind.name, targets=4)
+    faulty = make(material, plan, seed=5, number=0)
+    clean = make(material, small(targets=4), seed=5, number=0)
+    fault = faulty.faults[0]
+    mine, theirs = (
+        next(series for series in scenario.series if series.target == fault.target and series.probe == "http")
+        for scenario in (faulty, clean)
+    )
+    assert mine.tick_us.size == theirs.tick_us.size
+    before = mine.tick_us < fault.onset_us
+    assert fault.outage_us is not None
+    outage = int(np.searchsorted(mine.tick_us, fault.outage_us))
+    assert mine.failing()[outage : outage + 3].all()
+    assert not theirs.failing()[outage : outage + 3].any()
+    assert np.array_equal(mine.duration_us[before], theirs.duration_us[before], equal_nan=True)
+
+
+def test_a_certificate_that_fails_was_renewed_before(material: Material) -> None:
+    """Days left fall to zero at the outage, and each renewal before the onset was at the same number of days."""
+    scenario = make(material, small("certificate", targets=20), seed=2, number=0)
+    seen = 0
+    for fault in scenario.faults:
+        series = next(series for series in scenario.series if series.target == fault.target)
+        days = series.metrics["tls_days_left"]
+        assert fault.outage_us is not None
+        at_outage = int(np.searchsorted(series.tick_us, fault.outage_us))
+        assert days[at_outage] == pytest.approx(0.0, abs=0.01)
+        if fault.onset_us > series.tick_us[0]:
+            seen += 1
+            onset = int(np.searchsorted(series.tick_us, fault.onset_us))
+            assert (np.diff(days[:onset]) > 0.5).any()
+            assert days[:onset].min() >= days[onset] - 0.01
+    assert seen > 0
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [(2, [0, 1, -1, -1, 2, 3, 4, 5, 8, 9]), (-2, [0, 1, 4, 5, -1, -1, 6, 7, 8, 9])],
+)
+def test_a_wrong_clock_leaves_a_hole_on_one_side_and_repeats_on_the_other(by: int, expected: list[int]) -> None:
+    """Of ticks 2 to 5 each check bears a time two ticks off; of what comes twice the earlier check counts."""
+    assert shifted(10, 2, 6, by).tolist() == expected
+
+
+def test_columns_are_in_the_order_of_time_and_hold_what_is_there(material: Material) -> None:
+    """What nobody sent is no row; pieces of time put together are the whole."""
+    scenario = make(material, small("crash", targets=5, traps=True), seed=6, number=0)
+    whole = columns_of(scenario, scenario.start_us, scenario.end_us)
+    middle_us = scenario.start_us + 3 * DAY_US
+    halves = [
+        columns_of(scenario, scenario.start_us, middle_us),
+        columns_of(scenario, middle_us, scenario.end_us),
+    ]
+    assert whole is not None
+    assert (np.diff(whole.scheduled_at_us) >= 0).all()
+    assert len(whole) == sum(int((series.outcome != ABSENT).sum()) for series in scenario.series)
+    assert len(whole) == sum(len(half) for half in halves if half is not None)
+
+
+def test_both_systems_tell_a_crash_and_nothing_else(material: Material) -> None:
+    """An installation that is well but for crashes: every outage of five minutes is told, nothing is told before."""
+    scenario = make(material, small("crash", targets=4, days=2.0), seed=8, number=0)
+    for system in (forewarn, three_failures):
+        score = Score()
+        score.add(scenario, system(scenario))
+        assert score.faults["crash"].unseen == 0
+        assert score.false_pages == 0
+
+
+def target_of(*faults: Fault, traps: tuple[Trap, ...] = ()) -> Scenario:
+    """Return an installation of one target over ten days of which only the truth matters."""
+    ticks = np.arange(START_US, START_US + 10 * DAY_US, HOUR_US)
+    empty = np.zeros((ticks.size, 1))
+    series = Series(
+        target="main/a",
+        probe="http",
+        locations=("fra",),
+        address="192.0.2.1",
+        tick_us=ticks,
+        duration_us=empty.astype(np.float32),
+        phases={},
+        outcome=empty.astype(np.uint8),
+        reason=empty.astype(np.int8),
+        metrics={},
+    )
+    return Scenario(
+        name="x", start_us=START_US, end_us=START_US + 10 * DAY_US, series=(series,), faults=faults, traps=traps
+    )
+
+
+def fault_at(onset_h: float, outage_h: float, end_h: float) -> Fault:
+    """Return a ramp of main/a that could be seen, hours after the start."""
+    onset_us, outage_us, end_us = (START_US + int(hours * HOUR_US) for hours in (onset_h, outage_h, end_h))
+    return Fault(
+        target="main/a",
+        kind=KINDS[0],
+        onset_us=onset_us,
+        outage_us=outage_us,
+        end_us=end_us,
+        visible=Visible(statistic="median", at_us=onset_us + HOUR_US),
+    )
+
+
+def alarm(at_h: float, *, page_h: float | None = None, outage_h: float | None = None) -> Alarm:
+    """Return what a system said of main/a: a warning, with a page and an outage if given."""
+
+    def at_us(hours: float | None) -> int | None:
+        return None if hours is None else START_US + int(hours * HOUR_US)
+
+    return Alarm(
+        target="main/a",
+        location=None,
+        opened_at_us=START_US + int(at_h * HOUR_US),
+        warned_at_us=None if outage_h == at_h else at_us(at_h),
+        page_at_us=at_us(page_h),
+        outage_at_us=at_us(outage_h),
+        resolved_at_us=None,
+        kind="early_warning" if outage_h is None else "outage",
+        why="latency_level",
+    )
+
+
+def scored(scenario: Scenario, *alarms: Alarm) -> Score:
+    """Return the score of these alarms."""
+    score = Score()
+    score.add(scenario, alarms)
+    return score
+
+
+def test_a_warning_between_onset_and_outage_counts_with_its_lead() -> None:
+    """Onset at hour 50, outage at 60, warned at 54: six hours, 60 % of the time; the page afterwards is explained."""
+    #      50......54..........60....62
+    score = scored(target_of(fault_at(50, 60, 62)), alarm(54, page_h=60.1, outage_h=60.1))
+    ramp = score.faults["ramp"]
+    assert (ramp.warnable, ramp.warned) == (1, 1)
+    assert ramp.lead_us == [6 * HOUR_US]
+    assert ramp.lead_share == [pytest.approx(0.6)]
+    assert ramp.visible_share == [pytest.approx(0.9)]
+    assert ramp.delay_us == [HOUR_US // 10]
+    assert (score.false_warnings, score.false_pages) == (0, 0)
+
+
+@pytest.mark.parametrize("at_h", [49.0, 60.0, 61.0])
+def test_a_warning_before_the_onset_or_not_before_the_outage_warns_of_nothing(at_h: float) -> None:
+    """Too early it is false, too late it is explained; neither is a warning of this outage."""
+    score = scored(target_of(fault_at(50, 60, 62)), alarm(at_h))
+    assert score.faults["ramp"].warned == 0
+    assert score.false_warnings == (1 if at_h < 50 else 0)
+
+
+def test_an_outage_that_is_told_without_a_warning_is_no_warning() -> None:
+    """What pages when it is down is no early warning, and no false page."""
+    score = scored(target_of(fault_at(50, 60, 62)), alarm(60.05, page_h=60.05, outage_h=60.05))
+    assert score.faults["ramp"].warned == 0
+    assert score.faults["ramp"].unseen == 0
+    assert (score.false_warnings, score.false_pages) == (0, 0)
+
+
+def test_an_outage_that_is_told_after_its_end_was_not_seen() -> None:
+    """Delay is counted only while it lasts."""
+    score = scored(target_of(fault_at(50, 60, 62)), alarm(62.5, page_h=62.5, outage_h=62.5))
+    assert score.faults["ramp"].unseen == 1
+    assert score.faults["ramp"].delay_us == []
+
+
+def test_warnings_in_a_trap_count_for_the_trap_and_others_are_false() -> None:
+    """Two in the trap are one too many; the one at hour 100 falls into nothing and pages falsely."""
+    trap = Trap(
+        target="main/a", location=None, kind="nightly", start_us=START_US + DAY_US, end_us=START_US + 26 * HOUR_US
+    )
+    score = scored(target_of(traps=(trap,)), alarm(24.5), alarm(25.5, page_h=25.6), alarm(100, page_h=100))
+    assert (score.traps["nightly"].events, score.traps["nightly"].warnings) == (1, 2)
+    assert (score.traps["nightly"].over, score.traps["nightly"].pages) == (1, 1)
+    assert (score.false_warnings, score.false_pages) == (1, 1)
+
+
+def test_clean_time_is_what_lies_outside_faults_and_traps_and_an_hour_after_them() -> None:
+    """Ten days less hours 50 to 63 and 62 to 71: together 21."""
+    trap = Trap(
+        target=None, location="fra", kind="network", start_us=START_US + 62 * HOUR_US, end_us=START_US + 70 * HOUR_US
+    )
+    scenario = target_of(fault_at(50, 60, 62), traps=(trap,))
+    assert clean_us(scenario) == 10 * DAY_US - 21 * HOUR_US
+
+
+def test_chance_is_what_as_many_random_alerts_would_warn_of() -> None:
+    """Five alerts in ten days: one falls into a fault of ten hours with probability 1 - exp(-5 * 10 / 240)."""
+    score = scored(target_of(fault_at(50, 60, 62)), *(alarm(100 + number) for number in range(5)))
+    assert score.faults["ramp"].chance == pytest.approx(1 - np.exp(-50 / 240))
+
+
+@pytest.mark.parametrize(("hits", "tries"), [(0, 10), (5, 10), (10, 10), (95, 100)])
+def test_an_interval_holds_its_share(hits: int, tries: int) -> None:
+    """It lies inside 0 to 1, around the share, and is no point."""
+    low, high = wilson(hits, tries)
+    assert 0.0 <= low <= hits / tries <= high <= 1.0
+    assert high - low > 0.01
