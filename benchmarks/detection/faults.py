@@ -8,6 +8,9 @@ dozens of targets that are watched for nine to fourteen days every 10, 30 or 60 
 half of them suffer a fault that ends in an outage, a third are traps, the rest are well, and the installation has
 traps of its own. See `noise.py`, `kinds.py`, `traps.py`, `warnable.py`, `scoring.py` for what exactly.
 
+`forewarn` is the core without a config, as `forewarn replay` runs it; `--systems configured` tells it what a config
+tells the live run: intervals, locations, timeouts.
+
 `--kinds` names the faults and traps that befall anybody; without it all do. `--save` writes each installation as
 `<name>.parquet`, which `forewarn replay` reads, and `<name>.json` with what really happened.
 
@@ -30,7 +33,7 @@ from benchmarks.detection.noise import read_material
 from benchmarks.detection.report import summary, table
 from benchmarks.detection.scenario import Plan, Scenario, scenarios
 from benchmarks.detection.scoring import Score
-from benchmarks.detection.systems import SYSTEMS, columns_of
+from benchmarks.detection.systems import SYSTEMS, USUAL, columns_of
 from benchmarks.detection.traps import SHARED_TRAPS, TRAPS
 from producers.contract import OUTCOME_CODES
 
@@ -41,7 +44,7 @@ QUICK_MONTHS = 8.0
 def main() -> None:
     """Run the benchmark."""
     options = _parser().parse_args()
-    names = options.systems.split(",") if options.systems else list(SYSTEMS)
+    names = options.systems.split(",") if options.systems else list(USUAL)
     months = options.months if options.months is not None else QUICK_MONTHS if options.quick else MONTHS
     plan = _plan(options.kinds, months, quick=options.quick)
     scores = {name: Score() for name in names}

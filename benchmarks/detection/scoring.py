@@ -97,7 +97,8 @@ class Score:
         for trap in scenario.traps:
             self.traps[trap.kind].events += 1
         for warning in warnings:
-            self._explain(scenario, warning, per_trap)
+            if not warning.explained:
+                self._explain(scenario, warning, per_trap)
         for trap, count in per_trap.items():
             self.traps[trap.kind].over += count > 1
 

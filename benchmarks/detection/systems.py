@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.detection.noise import DAY_US, SECOND_US, Floats, Ints
-from benchmarks.detection.render import ABSENT, REASONS, STATUS, Bools, Series
+from benchmarks.detection.render import ABSENT, REASONS, STATUS, TIMEOUT_US, Bools, Series
 from benchmarks.detection.scenario import Scenario
 from forewarn.replay_drive import Drive, Policies
 from producers.contract import OUTCOME_FAILURE, OUTCOME_SUCCESS, PHASES, CheckColumns
 from streams.contract import Incident
+from streams.policy import Expectations, ProbeExpectation
 
 PIECE_US: Final = 6 * 3600 * SECOND_US
 SLOTS: Final = 360
@@ -35,6 +36,7 @@ class Alarm:
         outage_at_us: When it was called an outage.
         resolved_at_us: When it was taken back; None: at the end it stood.
         kind: What it was at last.
+        explained: Another target's incident explains this one: it is told with that, and is no message of its own.
         why: The detectors or rules that spoke, for the tables.
     """
 
@@ -48,6 +50,7 @@ class Alarm:
     kind: str
     why: str
     cause: str = ""
+    explained: bool = False
 
 
 System = Callable[[Scenario], list[Alarm]]
@@ -132,9 +135,24 @@ class _Part:
 
 def forewarn(scenario: Scenario) -> list[Alarm]:
     """The core with its defaults, as `forewarn replay` runs it without a config."""
+    return _core(scenario, Expectations())
+
+
+def configured(scenario: Scenario) -> list[Alarm]:
+    """The core with its defaults, as it runs live: intervals, locations and timeouts are known from the config."""
+    probes = {
+        (series.target, series.probe): ProbeExpectation(
+            interval_us=series.interval_us, locations=series.locations, timeout_us=int(TIMEOUT_US)
+        )
+        for series in scenario.series
+    }
+    return _core(scenario, Expectations(probes=probes))
+
+
+def _core(scenario: Scenario, expectations: Expectations) -> list[Alarm]:
     said: dict[str, list[Incident]] = {}
     drive = Drive(
-        Policies(),
+        Policies(expectations=expectations),
         last_us=scenario.end_us,
         deviated=lambda _deviations: None,
         revised=lambda incident: said.setdefault(incident.incident_id, []).append(incident),
@@ -149,20 +167,22 @@ def forewarn(scenario: Scenario) -> list[Alarm]:
 
 
 def _warning(revisions: list[Incident]) -> Alarm:
-    last = revisions[-1]
-    paged = [revision.updated_at_us for revision in revisions if revision.page]
-    first = revisions[0]
+    # What is explained by another target's incident is told nobody until it stands for itself.
+    told = [revision for revision in revisions if revision.caused_by is None]
+    first, last = (told or revisions)[0], revisions[-1]
+    paged = [revision.updated_at_us for revision in told if revision.page]
     return Alarm(
         target=last.target,
         location=last.location,
-        opened_at_us=last.opened_at_us,
-        warned_at_us=last.warned_at_us,
+        opened_at_us=first.updated_at_us,
+        warned_at_us=first.updated_at_us if first.kind == "early_warning" else None,
         page_at_us=paged[0] if paged else None,
         outage_at_us=last.outage_at_us,
         resolved_at_us=last.resolved_at_us,
         kind=last.kind,
         why="+".join(sorted({reason.kind for reason in first.reasons})) or last.kind,
         cause=first.cause,
+        explained=not told,
     )
 
 
@@ -262,8 +282,12 @@ def _http(scenario: Scenario) -> Iterator[Series]:
     return (series for series in scenario.series if series.probe == "http")
 
 
+USUAL: Final = ("forewarn", "three failures", "static threshold", "rolling z")
+"""What is run unless it is said otherwise."""
+
 SYSTEMS: Final[Mapping[str, System]] = {
     "forewarn": forewarn,
+    "configured": configured,
     "three failures": three_failures,
     "static threshold": static_threshold,
     "rolling z": rolling_z,
