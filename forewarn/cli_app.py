@@ -288,3 +288,43 @@ def report(
     with open_store(config, data_dir) as store:
         path = run(store, report_settings(config), month=month, customer=customer, out=out)
     typer.echo(str(path))
+
+
+@app.command(
+    short_help="Show why a target was or was not flagged.",
+    epilog="""\b
+Examples:
+  forewarn explain shop --at now
+  forewarn explain acme/shop --at 2026-11-22T10:00:05
+  forewarn explain acme/shop --at 2026-11-22T11:00+01:00 --metric latency
+  forewarn explain web-1 --at now --probe host --hours 24
+
+\b
+Its stored checks are replayed through the same detection, from DAYS before;
+what was published then is shown beside. Times are UTC unless they say
+otherwise.""",
+)
+def explain(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Its id, customer/name, or its name alone.")],
+    *,
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="ISO 8601, or now.")],
+    probe: Annotated[str | None, typer.Option("--probe", metavar="NAME", help="Only this probe.")] = None,
+    location: Annotated[
+        str | None, typer.Option("--location", "-l", metavar="NAME", help="Only seen from here.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", metavar="NAME", help="Only this one.")] = None,
+    hours: Annotated[
+        float, typer.Option("--hours", metavar="N", min=0.05, max=168, help="Show so much before TIME.")
+    ] = 3.0,
+    days: Annotated[
+        float, typer.Option("--days", metavar="N", min=0.01, max=90, help="Replay so much before that.")
+    ] = 7.0,
+    config: ConfigFile = DEFAULT_CONFIG,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Show why a target was or was not flagged at a time: series, baseline band, scores, verdict."""
+    from forewarn.commands.explain import ExplainOptions
+    from forewarn.commands.explain import explain as run
+
+    options = ExplainOptions(at=at, probe=probe, location=location, metric=metric, hours=hours, days=days)
+    run(target, config, data_dir, options)

@@ -10,7 +10,7 @@ import numpy as np
 
 from forewarn.replay_input import part
 from producers.contract import CheckColumns
-from streams.contract import Deviation, Incident, TickSummary
+from streams.contract import Deviation, Incident, TickSummary, Verdict
 from streams.core.detect import Detector
 from streams.core.incidents import Incidents
 from streams.core.outputs import Outputs
@@ -45,6 +45,8 @@ class Drive:
         deviated: Callable[[list[Deviation]], None],
         revised: Callable[[Incident], None],
         slots: int = 1,
+        judged: Callable[[Verdict], None] | None = None,
+        ticked: Callable[[Detector, int], None] | None = None,
     ) -> None:
         """Begin.
 
@@ -54,11 +56,14 @@ class Drive:
             deviated: Gets the deviations.
             revised: Gets each revision of an incident.
             slots: How many slots of time are taken at once; more of them are quicker, and what comes out is the same.
+            judged: Gets the verdicts.
+            ticked: Is called after each step of time, with the detector, which it may look at, and the time.
         """
         self.late = self.redelivered = 0
         self._last_us = last_us
         self._deviated = deviated
         self._revised = revised
+        self._judged, self._ticked = judged, ticked
         overrides = policies.expectations.detect.values()
         self._step_us = policies.detect.slot_us * slots
         self._patience_us = max(policy.max_lateness_us for policy in (policies.detect, *overrides))
@@ -96,6 +101,8 @@ class Drive:
             else:
                 self._clock_us += self._step_us
             self._publish(self._detector.clock(self._clock_us))
+            if self._ticked is not None:
+                self._ticked(self._detector, self._clock_us)
 
     def _publish(self, outputs: Outputs) -> None:
         self.late += outputs.late
@@ -106,6 +113,8 @@ class Drive:
                 through_us = min(message.closed_through_us, self._last_us)
                 self._keep(self._incidents.apply(msgspec.structs.replace(message, closed_through_us=through_us)))
             elif message.tick_us <= self._last_us:
+                if self._judged is not None:
+                    self._judged(message)
                 self._keep(self._incidents.apply(message))
 
     def _keep(self, revisions: Iterable[Incident]) -> None:

@@ -17,6 +17,7 @@ from streams.core.judge import Judge
 from streams.core.metric_level import judged
 from streams.core.outputs import Outputs
 from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
+from streams.core.series import SeriesView, series_of
 from streams.core.state import State
 from streams.core.table import Ints, Rows
 from streams.core.watermark import FOREVER, NEVER, advance, report
@@ -111,6 +112,14 @@ class Detector:
         centre = state.latency.levels.table.centre[: len(state.registry.lanes)]
         known = np.flatnonzero(np.isfinite(centre))
         return {state.registry.lanes[lane]: float(np.exp(centre[lane])) for lane in known.tolist()}
+
+    def series(self, at_us: int) -> list[SeriesView]:
+        """Return where each series is, and what is normal for it. Changes nothing.
+
+        Args:
+            at_us: The time, for what is normal at this hour.
+        """
+        return series_of(self._state, at_us)
 
     def snapshot(self) -> bytes:
         """Return the whole state. A detector restored from it continues bit for bit."""
