@@ -1,0 +1,154 @@
+"""How unusual a number is among those before it: its rank among the largest, and how far it leaves their range.
+
+A series of numbers is remembered in two halves of up to HALF numbers each: when the newer one is full, the older one
+is forgotten. Of each half its range is kept, and its TOP largest strangenesses (distances from a slow centre). The
+evidence of a number is -log10 of its conformal p-value, which cannot be less than one in all that was seen, and
+beyond the range the logarithm of how far it is out, in widths of the range.
+
+Source:
+    Conformal anomaly detection: Laxhammar & Falkman (2014); Vovk et al. (2005). The sliding window in two halves
+    is the usual approximation that needs no single number twice.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+
+HALF: Final = 3000
+TOP: Final = 64
+LEAST: Final = 50
+"""Numbers before which nothing is unusual."""
+
+SMALL: Final = 0.02
+"""So much of a range beyond it is little: what is out twice as far counts almost twice, a hundred times as far not."""
+
+FURTHEST: Final = 1e6
+"""In widths: further out is no stronger evidence."""
+
+LEAST_WIDTH: Final = 1e-100
+
+
+class EvidenceTable(Table):
+    """State by series, `width` numbers each.
+
+    Attributes:
+        counts: Numbers in the older and the newer half, shape (width, 2).
+        high, low: Their ranges, shape (width, 2).
+        top: The largest strangenesses of each, in no order, shape (width, 2, TOP); -1 where there is none.
+        least: The smallest of the newer half's, shape (width,).
+        centre, spread: Slow and robust, shape (width,).
+    """
+
+    counts: Ints
+    high: Floats
+    low: Floats
+    top: Floats
+    least: Floats
+    centre: Floats
+    spread: Floats
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__()
+
+    def columns(self) -> dict[str, Column]:
+        """Return the columns, `width` numbers wide."""
+        width = self.width
+        return {
+            "counts": Column(np.int64, 0, (width, 2)),
+            "high": Column(np.float64, -np.inf, (width, 2)),
+            "low": Column(np.float64, np.inf, (width, 2)),
+            "top": Column(np.float64, -1.0, (width, 2, TOP)),
+            "least": Column(np.float64, -1.0, (width,)),
+            "centre": Column(np.float64, 0.0, (width,)),
+            "spread": Column(np.float64, 0.0, (width,)),
+        }
+
+
+def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int) -> Floats:
+    """Return the evidence of n times `width` numbers against those before them, and take them in.
+
+    Args:
+        table: Of all series.
+        series: Shape (n,), each at most once.
+        numbers: Shape (n, width); NaN is no evidence and is not taken in.
+        levels: The first `levels` columns are strange by their distance from their centre, the others from 0.
+
+    Returns:
+        Shape (n, width), >= 0; 0 before LEAST numbers.
+    """
+    there = np.isfinite(numbers)
+    y = np.where(there, numbers, 0.0)
+    counts = table.counts[series]
+    total = counts.sum(axis=2)
+    strangeness = _strangeness(table, series, y, there, total, levels)
+    found = np.where(
+        there & (total >= LEAST), _rank(table, series, strangeness, total) + _excess(table, series, y), 0.0
+    )
+    _take_in(table, series, y, strangeness, there)
+    return found
+
+
+def _strangeness(table: EvidenceTable, series: Rows, y: Floats, there: Bools, total: Ints, levels: int) -> Floats:
+    """Distance from the centre, which then learns: no number moves it by more than 1.5 spreads times its weight."""
+    if levels == 0:
+        return np.abs(y)
+    centre, spread = table.centre[series], table.spread[series]
+    away = y - centre
+    away[:, levels:] = y[:, levels:]
+    first = there & (total == 0)
+    rate = np.maximum(1.0 / (total + 1.0), 1.0 / HALF)
+    reach = 1.5 * np.where(total < LEAST, np.inf, spread)
+    moved = centre + rate * np.clip(away, -reach, reach)
+    moved[:, levels:] = 0.0
+    wider = spread + rate * (np.minimum(np.abs(away), np.where(total < LEAST, np.inf, 3.0 * spread + 1e-300)) - spread)
+    table.centre[series] = np.where(first, y, np.where(there, moved, centre))
+    table.spread[series] = np.where(there, wider, spread)
+    strange: Floats = np.abs(away)
+    return strange
+
+
+def _rank(table: EvidenceTable, series: Rows, strangeness: Floats, total: Ints) -> Floats:
+    larger = (table.top[series] >= strangeness[:, :, None, None]).sum(axis=(2, 3))
+    rank: Floats = -np.log10((larger + 1.0) / (total + 1.0))
+    return rank
+
+
+def _excess(table: EvidenceTable, series: Rows, y: Floats) -> Floats:
+    high, low = table.high[series].max(axis=2), table.low[series].min(axis=2)
+    known = high >= low
+    high, low = np.where(known, high, y), np.where(known, low, y)
+    out = np.maximum(np.maximum(y - high, low - y), 0.0)
+    # Of a constant series every other number is far out, but rounding is nothing.
+    width = np.maximum(high - low, 1e-9 * np.maximum(np.abs(high), np.abs(low)))
+    excess: Floats = np.log1p(np.minimum(out / np.maximum(width, LEAST_WIDTH), FURTHEST) / SMALL)
+    return excess
+
+
+def _take_in(table: EvidenceTable, series: Rows, y: Floats, strangeness: Floats, there: Bools) -> None:
+    full = there & (table.counts[series, :, 1] >= HALF)
+    if full.any():
+        place, column = np.nonzero(full)
+        _forget(table, series[place], column)
+    table.counts[series, :, 1] += there
+    high, low = table.high[series, :, 1], table.low[series, :, 1]
+    table.high[series, :, 1] = np.where(there, np.maximum(high, y), high)
+    table.low[series, :, 1] = np.where(there, np.minimum(low, y), low)
+    place, column = np.nonzero(there & (strangeness > table.least[series]))
+    row = series[place]
+    top = table.top[row, column, 1]
+    smallest = top.argmin(axis=1)
+    every = np.arange(row.size)
+    top[every, smallest] = strangeness[place, column]
+    table.top[row, column, 1, smallest] = strangeness[place, column]
+    table.least[row, column] = top.min(axis=1)
+
+
+def _forget(table: EvidenceTable, row: Rows, column: Rows) -> None:
+    """The newer half becomes the older one."""
+    for array, empty in ((table.counts, 0), (table.high, -np.inf), (table.low, np.inf), (table.top, -1.0)):
+        array[row, column, 0] = array[row, column, 1]
+        array[row, column, 1] = empty
+    table.least[row, column] = -1.0
