@@ -5,8 +5,8 @@ kept state includes them; outboxes read the lowest of those that count for a top
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
@@ -17,10 +17,7 @@ from analytics.settings import StoreSettings
 from producers.marks import Mark, mark_of
 from producers.topics import ACTIONS, ALERTS, CHECKS, INCIDENTS, VERDICTS
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["READERS", "SINK", "ClickHouseMarks", "Mark", "mark_of", "mark_rows"]
+__all__ = ["READERS", "SINK", "ClickHouseMarks", "Mark", "mark_of"]
 
 SINK: Final = "sink"
 READERS: Final[Mapping[str, Sequence[str]]] = {
@@ -92,7 +89,7 @@ class ClickHouseMarks:
 
 
 def _insert(client: Client, marks: Sequence[Mark]) -> None:
-    """Insert marks without Arrow, which the groups that keep them do not load, and look for each of them."""
+    """Insert marks and look for each of them."""
     now_us = whole(time.time_ns() // 1000)
     encoded = (
         text(one.outbox_id)
@@ -109,16 +106,3 @@ def _insert(client: Client, marks: Sequence[Mark]) -> None:
     missing = [one for one in marks if there.get((one.outbox_id, one.topic, one.partition, one.reader), -1) < one.seq]
     if missing:
         raise StoreUnavailableError(f"{len(missing)} of {len(marks)} marks are not in the store that confirmed them")
-
-
-def mark_rows(marks: Iterable[Mark]) -> "pa.Table":
-    """Return marks as rows of `outbox_marks_log`, for the sink, which has Arrow anyway."""
-    import pyarrow as pa  # noqa: PLC0415 - as in `_insert`
-
-    from analytics.tables import OUTBOX_MARKS  # noqa: PLC0415 - as above
-
-    columns = list(zip(*marks, strict=True)) or [()] * len(OUTBOX_MARKS.columns)
-    schema = OUTBOX_MARKS.schema
-    return pa.Table.from_arrays(
-        [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-    )

@@ -22,6 +22,7 @@ from analytics.rollup_sql import HOUR_US
 from analytics.session import Session
 from analytics.settings import StoreSettings
 from analytics.tables import HOURS_TOUCHED
+from producers.away import Away
 from producers.contract import CheckBatch
 from producers.telemetry import ROLLUPS, ROLLUPS_WAITING, STORE_ERRORS, logger
 from streams.blocking import in_thread
@@ -138,6 +139,7 @@ class Rollups:
 
     async def run(self) -> None:
         """Compute what is due, until cancelled. A store that is away or refuses is waited for."""
+        away = Away(_log, "rollups wait for the store", "the store is back: rollups go on")
         while True:
             pause_s = LOOK_S
             try:
@@ -145,7 +147,9 @@ class Rollups:
                 pause_s = LOOK_S if took_s is None else took_s  # half of the time at most: the flow goes first
             except (StoreUnavailableError, StoreRefusedError) as error:
                 STORE_ERRORS.labels("rollups").inc()
-                _log.warning("rollups wait for the store", error=str(error))
+                away.failed(error)
+            else:
+                away.worked()
             await asyncio.sleep(pause_s)
 
     def step(self, *, now_us: int | None = None) -> float | None:

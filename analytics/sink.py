@@ -16,13 +16,14 @@ import pyarrow as pa
 from analytics.buffer import Buffer, Buffered
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import Inserter
-from analytics.marks import ClickHouseMarks, mark_rows
+from analytics.marks import ClickHouseMarks
 from analytics.rollups import Rollups, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
-from analytics.tables import LOG_TABLES, OUTBOX_MARKS
+from analytics.tables import LOG_TABLES
 from producers import codec as checks_codec
+from producers.away import Away
 from producers.contract import CheckBatch, CheckMessage
 from producers.errors import InvalidEvent
 from producers.settings import LogSettings
@@ -63,6 +64,8 @@ class Sink:
         self._session = Session(store)
         self._inserter = Inserter(self._session)
         self._rollups = Rollups(store)
+        self._marks = ClickHouseMarks(store)
+        self._away = Away(_log, "rows wait for the store; nothing is committed", "the store is back")
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
 
@@ -115,10 +118,11 @@ class Sink:
             await in_thread(lambda: self._store(cut))
         except (StoreUnavailableError, StoreRefusedError) as error:
             STORE_ERRORS.labels(GROUP).inc()
-            _log.warning("rows wait for the store; nothing is committed", error=str(error), bytes=cut.weight)
+            self._away.failed(error, bytes=cut.weight)
             pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
             return {}
+        self._away.worked()
         self._pause_s = FIRST_PAUSE_S
         return self._buffer.stored(cut)
 
@@ -130,7 +134,7 @@ class Sink:
                 ROWS_STORED.labels(table.name).inc(done.rows)
         self._rollups.mark(cut.touched, self._inserter)
         if cut.marks:
-            self._inserter.insert(OUTBOX_MARKS, mark_rows(cut.marks.values()))
+            self._marks.keep_marks(list(cut.marks.values()))
 
 
 def _position(message: LogMessage) -> Position:

@@ -306,20 +306,6 @@ PRODUCER_STOPS: Final = Table(
     ttl=("at", "summaries_ttl_days"),
 )
 
-OUTBOX_MARKS: Final = Table(
-    name="outbox_marks_log",
-    identity=("outbox_id", "topic", "log_partition", "reader"),
-    columns=(
-        ("outbox_id", TEXT),
-        ("topic", TEXT),
-        ("log_partition", WHOLE),
-        ("seq", WHOLE),
-        ("log_epoch", TEXT),
-        ("reader", TEXT),
-    ),
-    ttl=(STORED_AT, "summaries_ttl_days"),
-)
-
 HOURS_TOUCHED: Final = Table(
     name="check_hours_touched_log",
     identity=("checks_partition", "hour_at", "target", "touched_at"),

@@ -32,8 +32,10 @@ ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask for an orderly end: Ctrl-C, a supervisor, and the terminal that is closed."""
 
 PRODUCERS_END_S: Final = 1.5
-WORKERS_END_S: Final = 2.0
-STORE_END_S: Final = 1.3
+FLOW_S: Final = 0.7
+"""How long the workers go on when the producers are told to end: usually all of these have ended by then."""
+CHILDREN_END_S: Final = 3.3
+STORE_END_S: Final = 1.4
 
 
 class Installation:
@@ -141,7 +143,7 @@ class Installation:
     def _restart_broker(self) -> Iterator[str]:
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
         workers = [child for child in self.children if child.name in WORKERS]
-        yield from _end(workers, signal.SIGKILL, WORKERS_END_S)
+        yield from _end(workers, signal.SIGKILL, CHILDREN_END_S)
         self._broker.start()
         self._prepare()
         for worker in workers:
@@ -170,11 +172,15 @@ class Installation:
         Returns:
             A line for each thing that had to be killed.
         """
-        began_s = time.monotonic()
-        said = self.stop_producers()
-        # The producers rarely need all of their time: what they leave is the workers'.
-        rest_s = began_s + PRODUCERS_END_S + WORKERS_END_S - time.monotonic()
-        said += _end(self.children, signal.SIGTERM, rest_s)
+        deadline_s = time.monotonic() + CHILDREN_END_S
+        producers = [child for child in self.children if child.name not in WORKERS]
+        workers = [child for child in self.children if child.name in WORKERS]
+        for child in producers:
+            child.signal(signal.SIGTERM)
+        _wait(producers, FLOW_S)
+        for child in workers:
+            child.signal(signal.SIGTERM)
+        said = list(_ended(self.children, deadline_s))
         self._nursery.stop()
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):
@@ -186,9 +192,18 @@ class Installation:
 
 
 def _end(children: list[Child], number: signal.Signals, seconds: float) -> Iterator[str]:
-    deadline_s = time.monotonic() + seconds
     for child in children:
         child.signal(number)
+    return _ended(children, time.monotonic() + seconds)
+
+
+def _wait(children: list[Child], seconds: float) -> None:
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s and any(child.running for child in children):
+        time.sleep(0.02)
+
+
+def _ended(children: list[Child], deadline_s: float) -> Iterator[str]:
     for child in children:
         if not child.end(deadline_s=deadline_s):
             yield f"{child.name} did not end in time and was killed; nothing is lost by that"

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, Final
 
 from producers import telemetry
+from producers.away import Away
 from producers.errors import ForewarnError, LogUnavailableError, TransientError
 from producers.link import Link
 from producers.log import read_epochs
@@ -74,6 +75,9 @@ class Sender:
         self._settings = settings
         self._topics = tuple(topics)
         self._marks = marks if settings.forgetful else None
+        self._marks_away = Away(
+            _log, "the store's marks cannot be read: the outbox grows", "the store's marks are read again"
+        )
         self._epochs: dict[str, str] = {}
         self._acknowledged: dict[Place, int] = {}  # in this epoch
         self._under_way: deque[_UnderWay] = deque()
@@ -227,7 +231,9 @@ class Sender:
             try:
                 self._outbox.trim(self._marks.stored_marks(self._outbox.id))
             except TransientError as error:
-                _log.warning("the store's marks cannot be read: the outbox grows", error=str(error))
+                self._marks_away.failed(error)
+            else:
+                self._marks_away.worked()
 
     def _tell(self, trouble: str) -> None:
         """Say what is wrong: once for each new trouble, then once a minute."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from producers import telemetry
+from producers.away import Away
 from producers.errors import TransientError
 from producers.outbox import Outbox, OutboxMarks, OutboxRecord
 from producers.outbox_open import write_atomically
@@ -54,12 +55,15 @@ class Outgoing:
 
     async def trim_forever(self) -> None:
         """Drop from the outbox what the store has, until cancelled."""
+        away = Away(log_line, "the store's marks cannot be read; the outbox grows", "the store's marks are read again")
         while self.outbox is not None and self._marks is not None:
             await asyncio.sleep(TRIM_S)
             try:
                 await in_thread(self._trim)
             except TransientError as error:
-                log_line.warning("the store's marks cannot be read; the outbox grows", error=str(error))
+                away.failed(error)
+            else:
+                away.worked()
 
     def _trim(self) -> None:
         if self.outbox is not None and self._marks is not None:

@@ -9,6 +9,9 @@ from streams.policy import SECOND_US
 SESSION_TIMEOUT_ALONE_S: Final = 2.0
 """For a group of one worker at an embedded broker: it reads after one second instead of five."""
 
+STOP_TIMEOUT_ALONE_S: Final = 1.0
+"""On one machine, where everything ends within five seconds: a state that is not kept by then is made again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from producers import telemetry
+from producers.away import Away
 from producers.errors import TransientError
 from producers.marks import Mark
 from streams.blocking import in_thread
@@ -55,6 +56,10 @@ class StateGroup:
         self._store = store
         self._local = local
         self._marks = marks
+        self._store_away = Away(log_line, "the store is away; commits wait", "the store is back", group=name)
+        self._local_away = Away(
+            log_line, "the local copy of a snapshot is not written", "local copies are written again", group=name
+        )
         self._written_marks: dict[Key, Mark] = {}
         self._keeper = Keeper(name, code=code, make=make, now_us=_now_us, with_marks=marks is not None)
 
@@ -91,6 +96,8 @@ class StateGroup:
 
     async def _load(self, number: int, ours: Sequence[Assigned]) -> tuple[Start, Sequence[Snapshot]]:
         """Return what a partition begins with, and the snapshots that the store has of it."""
+        gone = "waiting for the store: the state of this partition is there only"
+        waiting = Away(log_line, gone, "the store is back", group=self.name, partition=number)
         while True:
             copies = await in_thread(lambda: self._local.load(self.name, number))
             try:
@@ -100,12 +107,10 @@ class StateGroup:
                 if start is not None:
                     self._say(number, start)
                     return start, ()
-                log_line.warning(
-                    "waiting for the store: the state of this partition is there only",
-                    group=self.name, partition=number, error=str(error),
-                )  # fmt: skip
+                waiting.failed(error)
                 await asyncio.sleep(RETRY_S)
             else:
+                waiting.worked()
                 start = self._keeper.choose(number, ours, [*stored, *copies], final=True)
                 assert start is not None
                 self._say(number, start)
@@ -138,28 +143,34 @@ class StateGroup:
         """See Group. Each part's oldest kept position is safe once three are kept; so are the messages in it."""
         stored: list[bool] = []
         for snapshot, _ in cut.snapshots:
-            stored.append(await self._save(snapshot))
+            # Once it is away the rest of the cut waits for the next one, ten seconds later: no call may hang for each.
+            stored.append(await self._save(snapshot, to_store=all(stored)))
             if cut.term != self._keeper.term:
                 return {}  # the places were lost meanwhile
         safe = self._keeper.kept(cut, stored)
         await write_marks(self._marks, safe.marks, self._written_marks)
         return safe.positions
 
-    async def _save(self, snapshot: Snapshot) -> bool:
-        """Keep a snapshot in the local copy and in the store; return whether the store has it."""
+    async def _save(self, snapshot: Snapshot, *, to_store: bool) -> bool:
+        """Keep a snapshot in the local copy and, if it is wished, in the store; return whether the store has it."""
         try:
             await in_thread(lambda: self._local.save(snapshot))
         except TransientError as error:
             telemetry.SNAPSHOTS.labels(self.name, "local_failed").inc()
-            log_line.warning("the local copy of a snapshot is not written", group=self.name, error=str(error))
+            self._local_away.failed(error)
+        else:
+            self._local_away.worked()
         try:
-            await in_thread(lambda: self._store.save(snapshot))
+            if to_store:
+                await in_thread(lambda: self._store.save(snapshot))
         except TransientError as error:
-            telemetry.SNAPSHOTS.labels(self.name, "waiting").inc()
-            log_line.warning("the store is away; commits wait", group=self.name, error=str(error))
-            return False
-        telemetry.SNAPSHOTS.labels(self.name, "kept").inc()
-        return True
+            self._store_away.failed(error)
+            to_store = False
+        else:
+            if to_store:
+                self._store_away.worked()
+        telemetry.SNAPSHOTS.labels(self.name, "kept" if to_store else "waiting").inc()
+        return to_store
 
 
 def _now_us() -> int:

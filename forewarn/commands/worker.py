@@ -11,7 +11,7 @@ from forewarn.config import Config, load
 from forewarn.places import find_log, find_store
 from producers.settings import LogSettings
 from producers.telemetry import configure_logging
-from streams.settings import SESSION_TIMEOUT_ALONE_S, WorkerSettings
+from streams.settings import SESSION_TIMEOUT_ALONE_S, STOP_TIMEOUT_ALONE_S, WorkerSettings
 
 Name = Literal["detect", "incidents", "alerts", "sink"]
 
@@ -33,7 +33,7 @@ def worker(
         data_dir=data_dir / "workers" / name, observe_host=observe_host, observe_port=observe_port
     )
     if log.forgetful:
-        settings = replace(settings, session_timeout_s=SESSION_TIMEOUT_ALONE_S)
+        settings = replace(settings, session_timeout_s=SESSION_TIMEOUT_ALONE_S, stop_timeout_s=STOP_TIMEOUT_ALONE_S)
     if name == "sink":
         import analytics.sink  # noqa: PLC0415 - a worker loads its own part only
         from analytics.lean_arrow import leave_pandas_out  # noqa: PLC0415

@@ -149,7 +149,7 @@ class TansuBroker:
             else:
                 process.terminate()
         try:
-            process.wait(timeout=1)  # it has nothing to save
+            process.wait(timeout=0.3)  # it has nothing to save
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

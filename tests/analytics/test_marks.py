@@ -3,11 +3,9 @@
 import pytest
 
 from analytics.errors import StoreUnavailableError
-from analytics.insert import Inserter
-from analytics.marks import READERS, SINK, ClickHouseMarks, Mark, mark_of, mark_rows
+from analytics.marks import READERS, SINK, ClickHouseMarks, Mark, mark_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
-from analytics.tables import OUTBOX_MARKS
 from forewarn.embedded.broker import free_port
 from producers.outbox import OutboxMarks
 from producers.topics import CHECKS, DEAD_LETTERS, DEVIATIONS, VERDICTS
@@ -15,8 +13,8 @@ from streams import alerts
 
 
 def write(session: Session, *marks: Mark) -> None:
-    """Store marks as the sink does."""
-    Inserter(session).insert(OUTBOX_MARKS, mark_rows(marks))
+    """Store marks as the groups do."""
+    ClickHouseMarks(session.settings).keep_marks(marks)
 
 
 def test_an_outbox_reads_its_own_highest_marks(session: Session, database: StoreSettings) -> None:

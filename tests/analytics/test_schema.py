@@ -13,12 +13,12 @@ from analytics import tables
 from analytics.insert import Inserter
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
-from analytics.tables import DEAD_LETTER_REPLAYS, HOURS_TOUCHED, LOG_TABLES, OUTBOX_MARKS, STORED_AT, Table
+from analytics.tables import DEAD_LETTER_REPLAYS, HOURS_TOUCHED, LOG_TABLES, STORED_AT, Table
 from producers.topics import VERDICTS
 from streams.contract import Verdict
 from tests.analytics.messages import MINUTE_US, NOW_US, batch, incident, place, read, rich_batch, verdict
 
-OWN_TABLES = (OUTBOX_MARKS, HOURS_TOUCHED, DEAD_LETTER_REPLAYS)
+OWN_TABLES = (HOURS_TOUCHED, DEAD_LETTER_REPLAYS)
 VIEWS = {table.view for table in LOG_TABLES} | {
     "readings",
     "verdict_intervals",
@@ -44,7 +44,11 @@ def test_every_table_view_and_column_says_what_it_is(session: Session) -> None:
     """An analyst finds a comment on everything that is ours."""
     sql = f"SELECT name, comment FROM system.tables WHERE {OWN} name != 'migrations'"
     comments = {row["name"]: row["comment"] for row in read(session, sql)}
-    bases = {table.name for table in (*LOG_TABLES, *OWN_TABLES)} | {"snapshots_log", "check_hours_log"}
+    bases = {table.name for table in (*LOG_TABLES, *OWN_TABLES)} | {
+        "snapshots_log",
+        "outbox_marks_log",
+        "check_hours_log",
+    }
     assert set(comments) == bases | VIEWS
     assert [name for name, comment in comments.items() if not comment] == []
     silent = f"SELECT table, name FROM system.columns WHERE {OWN} comment = '' AND table != 'migrations'"

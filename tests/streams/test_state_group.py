@@ -200,6 +200,33 @@ async def test_with_the_store_away_the_local_copy_is_kept_and_nothing_may_be_com
     assert await bench.keep() == 1
 
 
+async def test_a_store_that_is_away_is_told_once_and_asked_once_for_each_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not for each of the partitions in a cut; one line when it goes, one when it is back."""
+    bench = Bench(tmp_path)
+    places = [Place("checks.v1", number) for number in range(3)]
+    await bench.group.assign([Assigned(place=place, epoch="e1", committed=None, end=9) for place in places])
+    asked = []
+    for offset, away in enumerate((True, True, True, False, False)):
+        bench.store.away, bench.store.asked = away, 0
+        for place in places:
+            bench.group.handle(
+                LogMessage(
+                    epoch="e1", topic=place.topic, partition=place.partition, offset=offset,
+                    timestamp_us=0, key=None, value=b"",
+                )
+            )  # fmt: skip
+        cut = bench.group.cut()
+        assert cut is not None
+        await bench.group.keep(cut)
+        asked.append(bench.store.asked)
+    assert asked == [1, 1, 1, 3, 3]
+    assert [bench.local.load("detect", number)[0].payload for number in range(3)] == [b"0,1,2,3,4"] * 3
+    said = capsys.readouterr().out
+    assert (said.count("the store is away; commits wait"), said.count("the store is back")) == (1, 1)
+
+
 async def test_a_start_without_the_store_takes_the_local_copy_if_it_leaves_no_gap(tmp_path: Path) -> None:
     """The same machine goes on at once."""
     bench = Bench(tmp_path)

@@ -21,7 +21,7 @@ from forewarn.embedded.store.errors import StoreStartError
 from forewarn.leash import follow_parent
 
 TOKEN_VARIABLE = "FOREWARN_STORE_TOKEN"  # noqa: S105 - the variable's name
-_GRACE_S = 2.5
+_GRACE_S = 1.2
 
 
 def _own(directory: Path) -> IO[str]:

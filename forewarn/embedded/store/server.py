@@ -73,7 +73,7 @@ class Server:
         app.router.add_route("HEAD", "/ping", self._ping)
         app.router.add_route("*", "/{tail:.*}", self._answer)
         self._runner = web.AppRunner(
-            app, access_log=None, auto_decompress=False, handler_cancellation=True, shutdown_timeout=2.0
+            app, access_log=None, auto_decompress=False, handler_cancellation=True, shutdown_timeout=0.7
         )
         await self._runner.setup()
         listener = socket.socket()
@@ -92,7 +92,7 @@ class Server:
         """Refuse what comes, cancel what runs, answer it, and stop listening."""
         self._ending = True
         cancelling = asyncio.get_running_loop().run_in_executor(self._threads, self._engine.cancel_all)
-        await asyncio.wait([cancelling], timeout=1)
+        await asyncio.wait([cancelling], timeout=0.4)
         if self._runner is not None:
             await self._runner.cleanup()
         self._threads.shutdown(wait=False, cancel_futures=True)
