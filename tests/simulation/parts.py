@@ -1,0 +1,111 @@
+"""What the simulated groups judge: each check causes one verdict, once, whatever the order."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from analytics.buffer import Buffer, Buffered
+from streams.contract import Snapshot
+from streams.group import Assigned, LogMessage, OutMessage, Place
+from streams.keeper import Keeper, StateCut
+
+CHECKS: Final = "checks"
+VERDICTS: Final = "verdicts"
+PARTITIONS: Final = 3
+CODE: Final = "1"
+
+
+class SimPart:
+    """A state that shows what is missing in it: the ids of all checks that it has seen."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Take in a check; a redelivery causes nothing."""
+        check = message.value.decode()
+        if check in self.seen:
+            return ()
+        self.seen.add(check)
+        return (OutMessage(topic=VERDICTS, value=check.encode(), partition=message.partition),)
+
+    def snapshot(self) -> bytes:
+        """Return the ids."""
+        return json.dumps(sorted(self.seen)).encode()
+
+    def restore(self, payload: bytes) -> None:
+        """Take the ids back; ValueError for anything else."""
+        self.seen = set(json.loads(payload))
+
+
+class SimDetect:
+    """The part of a state's group that does not wait; the world saves what it cuts."""
+
+    def __init__(self, now_us: "Clock", *, forgetful: bool) -> None:
+        def make(_number: int, _ours: Sequence[Assigned]) -> SimPart:
+            return SimPart()
+
+        self.keeper = Keeper("detect", code=CODE, make=make, now_us=now_us, with_marks=forgetful)
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """See Judging."""
+        return self.keeper.handle(message)
+
+    def cut(self) -> StateCut | None:
+        """See Judging."""
+        return self.keeper.cut()
+
+    def revoke(self) -> None:
+        """See Judging."""
+        self.keeper.revoke()
+
+
+class SimSink:
+    """The part of the sink that does not wait; the world inserts what it cuts."""
+
+    def __init__(self, *, forgetful: bool) -> None:
+        self.buffer: Buffer[str] = Buffer(with_marks=forgetful)
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """See Judging."""
+        self.buffer.note(message)
+        self.buffer.new.batches.setdefault(message.topic, []).append(message.value.decode())
+        return ()
+
+    def cut(self) -> Buffered[str] | None:
+        """See Judging."""
+        return self.buffer.cut()
+
+    def revoke(self) -> None:
+        """See Judging."""
+        self.buffer.revoke()
+
+
+class Clock:
+    """Time of a world: it rises by one at each look."""
+
+    def __init__(self) -> None:
+        self._now_us = 0
+
+    def __call__(self) -> int:
+        """Return the time."""
+        self._now_us += 1
+        return self._now_us
+
+
+def moved_to(snapshot: Snapshot, epoch: str) -> Snapshot:
+    """Return a snapshot whose positions claim to be of another epoch: the mistake of comparing across epochs."""
+    return Snapshot(
+        group=snapshot.group,
+        partition=snapshot.partition,
+        positions=tuple((topic, partition, epoch, offset) for topic, partition, _, offset in snapshot.positions),
+        taken_at_us=snapshot.taken_at_us,
+        code=snapshot.code,
+        payload=snapshot.payload,
+        checksum=snapshot.checksum,
+    )
+
+
+def places_of(topic: str) -> list[Place]:
+    """Return all partitions of a topic."""
+    return [Place(topic, partition) for partition in range(PARTITIONS)]
