@@ -63,6 +63,8 @@ INCIDENT_SCHEMA: Final = pa.schema(
         pa.field("subject", pa.string(), nullable=False),
         pa.field("updated_at_us", pa.int64(), nullable=False),
         pa.field("locations", pa.list_(pa.string()), nullable=False),
+        pa.field("caused_by", pa.string()),
+        pa.field("related", pa.list_(pa.string()), nullable=False),
     ]
 )
 
