@@ -44,11 +44,9 @@ class TargetDetection(Section):
     rebaseline_checks: _Count = _DETECT.rebaseline_checks
     """After so many flagged checks in a row without a failure the new level is the norm."""
     failure_window_ticks: _Few = _DETECT.failure_window_ticks
-    """Ticks that the failure ratio looks at."""
-    failure_p: Annotated[float, Field(gt=0, lt=1)] = _DETECT.failure_p
-    """Probability under which a failure ratio is flagged."""
+    """Ticks that a failure ratio tells of, and of which it ends; at most 63."""
     expected_failure_ratio: Annotated[float, Field(gt=0, lt=1)] = _DETECT.expected_failure_ratio
-    """The failure ratio that is normal, before anything was learned."""
+    """The least ratio of failing checks that is normal."""
     horizon: Duration = _duration(_DETECT.horizon_us)
     """A forecast (disk, inodes) warns when less than this may be left."""
     certificate_horizon: Duration = _duration(_DETECT.certificate_horizon_us)

@@ -4,7 +4,7 @@ import numpy as np
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.latency import LatencyChanges
-from streams.core.latency_said import DRIFT, LEVEL, PHASE, Said, of_drift, of_level, of_phase, since
+from streams.core.latency_said import DRIFT, LEVEL, PHASE, SPREAD, Said, of_drift, of_level, of_phase, of_spread, since
 from streams.core.state import State
 from streams.core.table import Floats, Rows
 
@@ -17,7 +17,13 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
         changes: Of the round.
     """
     found: list[Deviation] = []
-    for detector, change in ((LEVEL, changes.level), (DRIFT, changes.drift), (PHASE, changes.phase)):
+    by_detector = (
+        (LEVEL, changes.level),
+        (DRIFT, changes.drift),
+        (SPREAD, changes.spread),
+        (PHASE, changes.phase),
+    )
+    for detector, change in by_detector:
         if change is None:
             continue
         for places, active in ((change.left, True), (change.back, False)):
@@ -31,6 +37,8 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
 def _said(state: State, lane: int, tick_us: int, detector: str) -> Said:
     if detector == DRIFT:
         return of_drift(state.latency, lane, tick_us)
+    if detector == SPREAD:
+        return of_spread(state.latency, lane, tick_us)
     if detector == PHASE:
         return of_phase(state.latency, lane)
     return of_level(state.latency, lane, int(state.registry.group_of[lane]), tick_us)

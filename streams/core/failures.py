@@ -1,14 +1,21 @@
 """Failures too frequent for chance, though too few in a row for an outage.
 
-Over the last `failure_window_ticks` ticks of a group: the exact probability that failures begin at so many ticks or
-more, if each check failed independently with the ratio that is normal for this group. Beginnings are counted, not
-checks: when a target restarts, all locations fail together and for some ticks in a row, and that is one event.
-Flagged under `failure_p`, back above BACK_P. Where several locations report, one location's failures alone are no
-sign: that is `partial_failure`, and may be the location's own trouble. A run of failing ticks as long as `warn_ticks`
-is an outage and is told by the verdict itself: it wipes the window, so that nothing lingers after it.
+Counted are ticks of a group at which failures begin, not checks: when a target restarts, all locations fail together
+and for some ticks in a row, and that is one event. Three Bernoulli CUSUMs, each for another ratio that failures may
+have risen to (RISEN), sum the log likelihood ratio of each tick against the ratio that is normal for the group: a high
+ratio is seen after a few failures, a low one after some dozen. A sum that starts anew at 0 exceeds h by chance about
+once in exp(h) / normal ticks; so each limit is what keeps its part of the budget of false warnings, at any interval
+and any ratio, without counting on large numbers.
+
+Where several locations report, each location has sums over what all the *others* saw, and a group is flagged when all
+of them agree: whatever one location makes of its own network, it alone can neither flag a target nor hide one. A
+run of failing ticks as long as `warn_ticks` is an outage and is told by the verdict itself: it wipes everything, so
+that nothing lingers after it. A flag is back when the sums have come down and the last ticks are no surprise any more
+(BACK_P, exact).
 
 Source:
-    The exact binomial test (Clopper & Pearson 1934), one-sided.
+    Page (1954), Reynolds & Stoumbos (1999), the Bernoulli CUSUM; Lorden (1971) for its time between false alarms.
+    For what is told, and for the end: the exact binomial test (Clopper & Pearson 1934), one-sided.
 """
 
 import math
@@ -21,14 +28,37 @@ from streams.core.policies import Policies
 from streams.core.table import Bits, Bools, Column, Floats, Ints, Rows, Table
 from streams.core.ticks import REMEMBERED, Round
 from streams.core.watermark import NEVER
+from streams.policy import DAY_US
 
+RISEN: Final = np.array([0.03, 0.12, 0.4])
+"""Ratios of failing checks that are looked for, from the slow to the quick."""
+
+TIMES: Final = np.array([3.0, 5.0, 8.0])
+"""They are at least so many times what is normal."""
+
+MOST_RISEN: Final = 0.8
+BUDGET_SHARE: Final = 0.5
+"""Of a series' false warnings: this detector's part, in equal parts to the sums."""
+
+MOST: Final = 1.2
+"""A sum stays under so many limits."""
+
+BACK_SCORE: Final = 0.5
 BACK_P: Final = 0.01
-LEARNING_RATE: Final = 1.0 / 2000.0
-"""Of the ratio that is normal: half of it is forgotten after some 1,400 ticks."""
+MEMORY: Final = 6000.0
+"""Ticks that the ratio which is normal is learned from: two days of one each 30 s."""
+
+PRIOR_TICKS: Final = 400.0
+"""So many ticks without a failure are taken to have come before the first."""
+
+SUSPICIOUS: Final = 0.25
+SUSPICIOUS_RATE: Final = 0.25
+"""From this score on the ratio is learned more slowly; what fails often for days becomes normal all the same."""
 
 MOST_NORMAL: Final = 0.2
 """A group that fails more often than this is never normal."""
 
+WEEK_US: Final = 7 * DAY_US
 _ONE: Final = np.uint64(1)
 _QUANTUM: Final = 1e-4
 
@@ -38,41 +68,50 @@ class FailureGroups(Table):
 
     Attributes:
         run: Failing ticks in a row.
-        ratio: Of failed checks, learned slowly.
+        ratio: Of failed checks, learned slowly from `learned` ticks.
         flagged, since_us: Since the first failure of the window at that time.
-        probability: Of the window, when it was judged last.
-        failures, checks: In the window; begun, ticks: ticks of it at which failures
-            began, that have a report.
+        score: The largest sum by its limit; of what was judged last.
+        failures, checks: In the window.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "run": Column(np.int64, 0),
         "ratio": Column(np.float64, 0.0),
+        "learned": Column(np.float64, PRIOR_TICKS),
         "flagged": Column(np.bool_, 0),
         "since_us": Column(np.int64, NEVER),
-        "probability": Column(np.float64, 1.0),
+        "score": Column(np.float64, 0.0),
         "failures": Column(np.int64, 0),
         "checks": Column(np.int64, 0),
-        "begun": Column(np.int64, 0),
-        "ticks": Column(np.int64, 0),
     }
     run: Ints
     ratio: Floats
+    learned: Floats
     flagged: Bools
     since_us: Ints
-    probability: Floats
+    score: Floats
     failures: Ints
     checks: Ints
-    begun: Ints
-    ticks: Ints
 
 
 class FailureLanes(Table):
-    """State by lane: bit k of `reports` and `fails` is the k-th last closed tick of its group."""
+    """State by lane: bit k of `reports` and `fails` is the k-th last closed tick of its group.
 
-    COLUMNS = {"reports": Column(np.uint64, 0), "fails": Column(np.uint64, 0)}  # noqa: RUF012 - as above
+    Attributes:
+        elsewhere: What the others saw at the last tick was a failure.
+        sums: The CUSUMs over what the others saw; over its own where it is the only one.
+    """
+
+    COLUMNS = {  # noqa: RUF012 - as above
+        "reports": Column(np.uint64, 0),
+        "fails": Column(np.uint64, 0),
+        "elsewhere": Column(np.bool_, 0),
+        "sums": Column(np.float64, 0.0, (RISEN.size,)),
+    }
     reports: Bits
     fails: Bits
+    elsewhere: Bools
+    sums: Floats
 
 
 class FailureChanges(NamedTuple):
@@ -90,42 +129,45 @@ class Failures:
         self.groups = FailureGroups()
         self.lanes = FailureLanes()
 
-    def update(self, turn: Round, failing: Bools, ring: Ints, closings: Ints) -> FailureChanges | None:
+    def update(
+        self, turn: Round, failing: Bools, interval_us: Ints, ring: Ints, closings: Ints
+    ) -> FailureChanges | None:
         """Take in one tick of each group.
 
         Args:
             turn: The round.
             failing: By group: the tick fails by quorum. Shape (m,).
+            interval_us: Of the groups, shape (m,).
             ring: The last ticks of all groups, shape (n_groups, REMEMBERED), tick k at place k % REMEMBERED.
             closings: How many ticks they have had, this one included, shape (n_groups,).
 
         Returns:
             What changed; None if nothing did.
         """
-        groups, group = self.groups, turn.groups
-        reports, fails = self._shift(turn, failing)
-        lane_failures = np.bitwise_count(fails)
-        bad = np.bitwise_or.reduceat(fails, turn.first)
-        begun = np.bitwise_count(bad & ~(bad >> _ONE)).astype(np.int64)
+        groups, lanes, group = self.groups, self.lanes, turn.groups
+        failed, reported = turn.total(turn.failed), turn.total(turn.reported)
+        run = np.where(failing, groups.run[group] + 1, np.where(reported > 0, 0, groups.run[group]))
+        groups.run[group] = run
+        reports, fails = self._shift(turn)
         was = groups.flagged[group]
-        self._learn(turn, failing)
-        if not (was.any() or (begun > 1).any()):
+        outage = run >= self._policies.get("warn_ticks", group)
+        normal = self._learn(turn, outage, failed, reported)
+        # Nothing fails, nothing is summed up, nothing is flagged: nothing to do.
+        if not (failed.any() or was.any() or lanes.sums[turn.lanes].any()):
             return None
-        groups.failures[group] = turn.total(lane_failures)
-        groups.checks[group] = turn.total(np.bitwise_count(reports))
-        groups.begun[group] = begun
-        groups.ticks[group] = np.bitwise_count(np.bitwise_or.reduceat(reports, turn.first))
-        alone = (turn.total(lane_failures > 0) == 1) & (turn.total(reports > 0) > 1)
-        probability = self._probability(group)
-        groups.probability[group] = probability
-        limit = self._policies.get("failure_p", group)
-        outage = groups.run[group] >= self._policies.get("warn_ticks", group)
-        left = ~was & (probability < limit) & ~alone & ~failing
-        back = was & ((probability > BACK_P) | outage)
+        self._sum(turn, failed, reported, reports, normal, interval_us)
+        wiped = outage[turn.local]
+        lanes.reports[turn.lanes[wiped]] = lanes.fails[turn.lanes[wiped]] = 0
+        lanes.sums[turn.lanes[wiped]] = 0.0
+        groups.score[group[outage]] = 0.0
+        surprising = self._window(turn, reports, fails, normal, was)
+        left = ~was & (groups.score[group] >= 1.0) & ~failing
+        back = was & (((groups.score[group] < BACK_SCORE) & ~surprising) | outage)
         groups.flagged[group] = (was | left) & ~back
+        lanes.sums[turn.lanes[back[turn.local]]] = 0.0
         for place in np.flatnonzero(left):
             mine = fails[turn.local == place]
-            oldest = max(int(bits).bit_length() - 1 for bits in mine)
+            oldest = max(max(int(bits).bit_length() for bits in mine) - 1, 0)
             row = group[place]
             groups.since_us[row] = ring[row, (int(closings[row]) - 1 - oldest) % REMEMBERED]
         if left.any() or back.any():
@@ -133,50 +175,108 @@ class Failures:
         return None
 
     def score(self, group: int) -> float:
-        """Return -log10 of the probability of the window, at most 300."""
-        return -math.log10(max(float(self.groups.probability[group]), 1e-300))
+        """Return the largest sum that all locations agree on by its limit: flagged from 1 on."""
+        return float(self.groups.score[group])
 
     def normal(self, group: int) -> float:
         """Return the ratio of failures that is normal for a group."""
-        prior = self._policies.of(group).expected_failure_ratio
-        return min(max(prior, float(self.groups.ratio[group])), MOST_NORMAL)
+        table = self.groups
+        ratio, learned = table.ratio[group : group + 1], table.learned[group : group + 1]
+        return float(_normal(ratio, learned, self._policies.of(group).expected_failure_ratio)[0])
 
-    def _shift(self, turn: Round, failing: Bools) -> tuple[Bits, Bits]:
+    def _shift(self, turn: Round) -> tuple[Bits, Bits]:
         """Move the windows on by one tick and return their bits by lane of the round."""
-        groups, lanes = self.groups, self.lanes
-        run = np.where(failing, groups.run[turn.groups] + 1, 0)
-        groups.run[turn.groups] = run
-        width = self._policies.get("failure_window_ticks", turn.groups)
-        mask = _mask(width)
+        lanes = self.lanes
+        mask = _mask(self._policies.get("failure_window_ticks", turn.groups))
         if mask.ndim:
             mask = mask[turn.local]
         reports = ((lanes.reports[turn.lanes] << _ONE) | turn.reported) & mask
         fails = ((lanes.fails[turn.lanes] << _ONE) | turn.failed) & mask
-        outage = run >= self._policies.get("warn_ticks", turn.groups)
-        if outage.any():
-            wiped = outage[turn.local]
-            reports[wiped] = 0
-            fails[wiped] = 0
         lanes.reports[turn.lanes], lanes.fails[turn.lanes] = reports, fails
         return reports, fails
 
-    def _learn(self, turn: Round, failing: Bools) -> None:
+    def _learn(self, turn: Round, outage: Bools, failed: Ints, reported: Ints) -> Floats:
+        """Learn the ratio that is normal, and return what it was before this tick. Shape (m,)."""
         groups, group = self.groups, turn.groups
-        reported, failed = turn.total(turn.reported), turn.total(turn.failed)
-        rate = np.where((reported > 0) & ~groups.flagged[group] & ~failing, LEARNING_RATE, 0.0)
-        ratio = groups.ratio[group]
-        groups.ratio[group] = ratio + rate * (failed / np.maximum(reported, 1) - ratio)
+        ratio, learned = groups.ratio[group], groups.learned[group]
+        normal = _normal(ratio, learned, self._policies.get("expected_failure_ratio", group))
+        counts = (reported > 0) & ~outage
+        pace = np.where(groups.score[group] > SUSPICIOUS, SUSPICIOUS_RATE, 1.0) / np.minimum(learned, MEMORY)
+        groups.learned[group] = learned + counts
+        groups.ratio[group] = ratio + pace * counts * (failed / np.maximum(reported, 1) - ratio)
+        return normal
 
-    def _probability(self, group: Rows) -> Floats:
-        groups = self.groups
-        found = np.ones(group.size)
-        for place in np.flatnonzero(groups.begun[group] > 1):
+    def _sum(self, turn: Round, failed: Ints, reported: Ints, reports: Bits, normal: Floats, interval_us: Ints) -> None:
+        """Move all sums on, and note by group the largest that all locations agree on, by its limit."""
+        lanes, lane, local = self.lanes, turn.lanes, turn.local
+        here = reports > 0
+        alone = (turn.total(here) == 1)[local]
+        seen = np.where(alone, reported[local], reported[local] - turn.reported)
+        bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
+        begins = bad & ~lanes.elsewhere[lane]
+        told = seen > 0
+        lanes.elsewhere[lane[told]] = bad[told]
+        step, limit = _steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
+        # A tick that goes on failing says nothing new.
+        move = np.where(begins[:, None], step[0], np.where((told & ~bad)[:, None], step[1], 0.0))
+        sums = np.clip(lanes.sums[lane] + move, 0.0, MOST * limit)
+        lanes.sums[lane] = sums
+        agreed = np.where(here[:, None], sums / limit, np.inf)
+        least = np.minimum.reduceat(agreed, turn.first, axis=0)
+        least[~np.isfinite(least)] = 0.0
+        self.groups.score[turn.groups] = least.max(axis=1)
+
+    def _budget(self, groups: Rows) -> Floats:
+        budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups) / RISEN.size
+        return np.broadcast_to(np.asarray(budget, dtype=np.float64), groups.shape)
+
+    def _window(self, turn: Round, reports: Bits, fails: Bits, normal: Floats, was: Bools) -> Bools:
+        """Count what the window holds; say which flagged groups' window would still be a surprise. Shape (m,)."""
+        groups, group = self.groups, turn.groups
+        bad = np.bitwise_or.reduceat(fails, turn.first)
+        groups.failures[group] = turn.total(np.bitwise_count(fails))
+        groups.checks[group] = turn.total(np.bitwise_count(reports))
+        surprising = np.zeros(group.size, dtype=np.bool_)
+        if not was.any():
+            return surprising
+        begins = np.bitwise_count(bad & ~(bad >> _ONE))
+        ticks_seen = np.bitwise_count(np.bitwise_or.reduceat(reports, turn.first))
+        for place in np.flatnonzero(was):
             row = int(group[place])
-            begun, ticks, checks = int(groups.begun[row]), int(groups.ticks[row]), int(groups.checks[row])
-            # Quantised, so that what was computed once serves many groups.
-            normal = max(round(self.normal(row) / _QUANTUM), 1) * _QUANTUM
-            found[place] = tail(begun, ticks, 1.0 - (1.0 - normal) ** round(checks / ticks))
-        return found
+            begun, ticks, checks = int(begins[place]), int(ticks_seen[place]), int(groups.checks[row])
+            if ticks > 0:
+                # Quantised, so that what was computed once serves many groups.
+                ratio = max(round(float(normal[place]) / _QUANTUM), 1) * _QUANTUM
+                surprising[place] = tail(begun, ticks, 1.0 - (1.0 - ratio) ** round(checks / ticks)) < BACK_P
+        return surprising
+
+
+def _normal(ratio: Floats, learned: Floats, expected: float | Floats) -> Floats:
+    """Return the ratio that is normal: what was learned and what that may have missed (a standard error)."""
+    error = np.sqrt(ratio * (1.0 - ratio) / np.minimum(learned, MEMORY))
+    normal: Floats = np.maximum(np.minimum(ratio + error, MOST_NORMAL), expected)
+    return normal
+
+
+def _steps(normal: Floats, seen: Ints, interval_us: Ints, budget: Floats) -> tuple[tuple[Floats, Floats], Floats]:
+    """Return what a tick with failures and one without add to each sum, and the limits; shapes (n, RISEN.size).
+
+    Args:
+        normal: Ratio of failing checks that is normal, shape (n,).
+        seen: Checks of such a tick, shape (n,).
+        interval_us: Between ticks, shape (n,).
+        budget: False alarms a week that each sum may make, shape (n,).
+    """
+    checks = np.maximum(seen, 1)[:, None]
+    usual = 1.0 - (1.0 - normal[:, None]) ** checks
+    risen = np.minimum(np.maximum(RISEN, TIMES * normal[:, None]), MOST_RISEN)
+    risen = np.maximum(risen, normal[:, None])
+    risen = 1.0 - (1.0 - risen) ** checks
+    with_failures = np.log(risen / usual)
+    without = np.log((1.0 - risen) / (1.0 - usual))
+    a_week = WEEK_US / np.maximum(interval_us, 1)[:, None]
+    limit = np.log(np.maximum(usual * a_week, 1.0)) - np.log(budget)[:, None]
+    return (with_failures, without), np.maximum(limit, 3.0)
 
 
 @lru_cache(maxsize=65_536)

@@ -69,14 +69,16 @@ class SeriesJudge:
         lanes, groups, at_us = turn.lanes[says], turn.groups[turn.local[says]], turn.at_us[says]
         interval_us = state.ticks.groups.interval_us[groups]
         duration_us, phases = rows["duration_us"][says], rows["phases"][says]
-        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases)
+        limit_us = state.registry.timeout_us[groups]
+        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us)
         if changes is not None:
             self._deviations += deviations_latency.of_latency(state, changes)
 
     def _failures(self, turn: Round, failing: Bools) -> None:
         state = self._state
         ticks = state.ticks.groups
-        changes = state.failures.update(turn, failing, ticks.ring, ticks.closings)
+        interval_us = ticks.interval_us[turn.groups]
+        changes = state.failures.update(turn, failing, interval_us, ticks.ring, ticks.closings)
         if changes is not None:
             for places, active in ((changes.left, True), (changes.back, False)):
                 for place in places.tolist():

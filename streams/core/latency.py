@@ -1,4 +1,4 @@
-"""Everything that judges the latency of a lane: its level, its drift, its phases; and what an episode of it teaches.
+"""Everything that judges the latency of a lane: level, drift, tail and phases; and what an episode of it teaches.
 
 All of these are one signal: a lane is off its norm while any of them says so. Such an **episode** ends when none does.
 If no row of failures came with it, it was innocent: what it reached is learned, by the hour if it was shorter than
@@ -11,13 +11,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streams.core import blocks
+from streams.core import blocks, climb
 from streams.core.drift import SCALES, DriftChanges, Drifts
 from streams.core.levels import LevelChanges, Levels
 from streams.core.phases import N, PhaseChanges, Phases
 from streams.core.policies import Policies
 from streams.core.samples import Samples
 from streams.core.season import HOUR_US, SLOW_US, Seasons
+from streams.core.spread import SpreadChanges, Spreads
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
 
@@ -55,6 +56,7 @@ class LatencyChanges(NamedTuple):
     at_us: Ints
     level: LevelChanges | None
     drift: DriftChanges | None
+    spread: SpreadChanges | None
     phase: PhaseChanges | None
 
 
@@ -67,14 +69,16 @@ class Latency:
         self.levels = Levels(policies)
         self.blocks = blocks.BlockTable()
         self.drifts = Drifts(policies)
+        self.spreads = Spreads(policies)
         self.phases = Phases(policies)
+        self.climbs = climb.ClimbTable()
         self.episodes = EpisodeTable()
 
     def grow(self, lanes: int) -> None:
         """Make room for so many lanes."""
-        for part in (self.levels, self.drifts, self.phases):
+        for part in (self.levels, self.drifts, self.spreads, self.phases):
             part.grow(lanes)
-        for table in (self.seasons.table, self.blocks, self.episodes):
+        for table in (self.seasons.table, self.blocks, self.climbs, self.episodes):
             table.grow(lanes)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -104,8 +108,11 @@ class Latency:
             "block": (self.blocks, 1),
             "drift": (self.drifts.table, 1),
             "drift_tail": (self.drifts.tails.table, SCALES),
+            "spread": (self.spreads.table, 1),
+            "spread_tail": (self.spreads.tails.table, 1),
             "phase": (self.phases.table, 1),
             "phase_tail": (self.phases.tails.table, N),
+            "climb": (self.climbs, 1),
             "episode": (self.episodes, 1),
         }
 
@@ -113,10 +120,19 @@ class Latency:
         """Checks of these lanes failed."""
         self.levels.failed(lanes)
         self.episodes.fails[lanes] += 1
-        self.episodes.spoiled[lanes] |= self.episodes.fails[lanes] >= SPOILS
+        spoils = self.episodes.fails[lanes] >= SPOILS
+        self.episodes.spoiled[lanes] |= spoils
+        self.spreads.failed(lanes[spoils])
 
     def update(
-        self, lanes: Rows, groups: Rows, at_us: Ints, interval_us: Ints, duration_us: Floats, phases: Floats
+        self,
+        lanes: Rows,
+        groups: Rows,
+        at_us: Ints,
+        interval_us: Ints,
+        duration_us: Floats,
+        phases: Floats,
+        limit_us: Floats | None = None,
     ) -> LatencyChanges | None:
         """Take in successful, undisturbed checks, at most one a lane.
 
@@ -127,6 +143,7 @@ class Latency:
             interval_us: Of their groups, shape (n,).
             duration_us: Finite, >= 0, shape (n,).
             phases: Microseconds, 0 where not reached, shape (n, 5).
+            limit_us: From which their checks fail, inf where that is not known, shape (n,); None: of none.
 
         Returns:
             What changed; None if nothing did.
@@ -140,16 +157,29 @@ class Latency:
             samples = samples.take(warm)
             if samples.lanes.size == 0:
                 return None
+            limit_us = None if limit_us is None else limit_us[warm]
         level = self.levels.update(samples)
         if level is not None and level.rebased.size:
             self._moved(samples.lanes[level.rebased], level.before)
         drift = self._blocks(samples)
         off = self.levels.table.flagged[samples.lanes] | self.drifts.table.flagged[samples.lanes]
+        spread = self._spread(samples, off)
+        off = off | self.spreads.table.flagged[samples.lanes]
         phase = self.phases.update(samples, learn=~off)
-        self._episodes(samples, off | self.phases.table.flagged[samples.lanes])
-        if level is None and drift is None and phase is None:
+        off |= self.phases.table.flagged[samples.lanes]
+        if limit_us is not None and off.any():
+            level_now = self.levels.table.level[samples.lanes] + samples.offset
+            climb.follow(self.climbs, samples.lanes[off], samples.at_us[off], level_now[off], limit_us[off])
+        self._episodes(samples, off)
+        if level is None and drift is None and spread is None and phase is None:
             return None
-        return LatencyChanges(samples.lanes, samples.at_us, level, drift, phase)
+        return LatencyChanges(samples.lanes, samples.at_us, level, drift, spread, phase)
+
+    def _spread(self, samples: Samples, held: Bools) -> SpreadChanges | None:
+        lanes = samples.lanes
+        # What innocent episodes have reached at this hour is no tail either.
+        residual = samples.log_us - samples.offset - samples.excuse - self.levels.table.centre[lanes]
+        return self.spreads.update(lanes, samples.groups, samples.at_us, samples.interval_us, residual, held)
 
     def _blocks(self, samples: Samples) -> DriftChanges | None:
         """Let everything that looks at hours and days take in the blocks that ended."""
@@ -182,6 +212,7 @@ class Latency:
         """The level of these lanes has a new norm: nobody else is to discover the step anew."""
         self.drifts.shift(lanes, self.levels.table.centre[lanes] - before)
         blocks.forget(self.blocks, lanes)
+        self.spreads.forget(lanes)
         self.episodes.spoiled[lanes] = True
 
     def _reprofiled(self, lanes: Rows, by: Floats) -> None:
@@ -207,6 +238,7 @@ class Latency:
         if not ended.any():
             return
         lane = lanes[ended]
+        climb.forget(self.climbs, lane)
         innocent = ~table.spoiled[lane]
         length_us = samples.at_us[ended] - table.began_us[lane]
         self.seasons.release(lane, innocent & (length_us <= BY_THE_HOUR_US))

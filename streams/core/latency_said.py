@@ -4,11 +4,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from streams.core.climb import UNKNOWN_US
 from streams.core.latency import Latency
 from streams.core.watermark import NEVER
 
 LEVEL: Final = "latency_level"
 DRIFT: Final = "latency_drift"
+SPREAD: Final = "latency_spread"
 PHASE: Final = "latency_phase"
 
 
@@ -16,12 +18,15 @@ class Said(NamedTuple):
     """One lane's latency at one tick.
 
     Attributes:
-        detector: LEVEL, DRIFT or PHASE.
-        value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE.
+        detector: LEVEL, DRIFT, SPREAD or PHASE.
+        value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE; of
+            SPREAD the latency of slow checks, and the one from which a check is slow.
         limit_us: From which it is flagged; None if that is no latency.
         score: How far from normal, in units of the detector.
         since_us: NEVER if nothing is flagged.
         phase: The phase that explains it.
+        left_us, left_upper_us: Bounds of the time until checks fail; None if it does not climb for sure.
+        share: Of SPREAD: the share of slow checks.
     """
 
     detector: str
@@ -31,13 +36,24 @@ class Said(NamedTuple):
     score: float
     since_us: int
     phase: str | None
+    share: float | None = None
+    left_us: int | None = None
+    left_upper_us: int | None = None
 
 
 def said(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
-    """Return what the most telling of the detectors that flag a lane says; the level's if none does."""
+    """Return what the most telling detector that flags a lane says, the level's if none does, and the time left."""
+    found = _found(latency, lane, group, tick_us)
+    left_us, upper_us = int(latency.climbs.left_us[lane]), int(latency.climbs.left_upper_us[lane])
+    return found if left_us == UNKNOWN_US else found._replace(left_us=left_us, left_upper_us=upper_us)
+
+
+def _found(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     if not latency.levels.table.flagged[lane]:
         if latency.drifts.table.flagged[lane]:
             return of_drift(latency, lane, tick_us)
+        if latency.spreads.table.flagged[lane]:
+            return of_spread(latency, lane, tick_us)
         if latency.phases.table.flagged[lane]:
             return of_phase(latency, lane)
     return of_level(latency, lane, group, tick_us)
@@ -63,6 +79,16 @@ def of_drift(latency: Latency, lane: int, tick_us: int) -> Said:
     score = (now - normal) / float(latency.levels.table.spread[lane])
     since_us = int(latency.drifts.table.since_us[lane])
     return Said(DRIFT, value_us, normal_us, float(np.exp(limit + hour)), score, since_us, phase)
+
+
+def of_spread(latency: Latency, lane: int, tick_us: int) -> Said:
+    """Return what the tail says."""
+    table = latency.spreads.table
+    centre = float(latency.levels.table.centre[lane]) + _hour(latency, lane, tick_us)
+    usual, tail = float(table.usual[lane]), float(table.tail[lane])
+    value_us, normal_us = float(np.exp(centre + max(tail, usual))), float(np.exp(centre + usual))
+    score, since_us = latency.spreads.score(lane), int(table.since_us[lane])
+    return Said(SPREAD, value_us, normal_us, None, score, since_us, None, float(table.share[lane]))
 
 
 def of_phase(latency: Latency, lane: int) -> Said:

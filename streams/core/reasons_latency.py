@@ -1,11 +1,17 @@
 """Why a group is slow: what, how far from its normal, in which phase, where, for how long, how long it may last."""
 
+from typing import Final
+
 import numpy as np
 
 from streams.contract import SERVICE, Reason
 from streams.core.cause import names, span
-from streams.core.latency_said import DRIFT, PHASE, Said, said, since
+from streams.core.latency_said import DRIFT, PHASE, SPREAD, Said, said, since
+from streams.core.spread import USUAL
 from streams.core.state import State
+
+NEAR: Final = 0.25
+"""Part of the timeout from which the time left may page."""
 
 
 def latency_text(duration_us: float) -> str:
@@ -36,10 +42,11 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
     worst = by_lane[max(lanes, key=lambda lane: (_ratio(by_lane[lane]), registry.lanes[lane][2]))]
     since_us = min(since(each, tick_us) for each in by_lane.values())
     where = sorted({registry.lanes[lane][2] for lane in lanes})
+    limit_us = float(registry.timeout_us[group])
     return Reason(
         kind=worst.detector,
         subject=SERVICE,
-        text=f"{_what(worst)}, at {names(where)}, for {span(tick_us - since_us)}",
+        text=f"{_what(worst)}{_left(worst)}, at {names(where)}, for {span(tick_us - since_us)}",
         probe=registry.groups[group][1],
         since_us=since_us,
         locations=where,
@@ -49,10 +56,16 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
         limit=worst.limit_us,
         score=worst.score,
         phase=worst.phase,
+        # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
+        severity="critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning",
+        time_left_us=worst.left_us,
     )
 
 
 def _what(worst: Said) -> str:
+    if worst.detector == SPREAD and worst.share is not None:
+        slow_text, usual_text = latency_text(worst.value_us), latency_text(worst.normal_us)
+        return f"{worst.share:.0%} of checks are slow ({slow_text}), normally {USUAL:.0%} take over {usual_text}"
     numbers = f"{latency_text(worst.value_us)}, normally {latency_text(worst.normal_us)}"
     if worst.normal_us >= 1.0:
         numbers += f" ({worst.value_us / worst.normal_us:.1f}×)"
@@ -63,6 +76,12 @@ def _what(worst: Said) -> str:
     return f"latency {numbers}{climbs}{in_phase}"
 
 
+def _left(worst: Said) -> str:
+    if worst.left_us is None or worst.left_upper_us is None:
+        return ""
+    return f", {span(worst.left_us)} to {span(worst.left_upper_us)} until checks time out"
+
+
 def _ratio(each: Said) -> float:
-    # The whole check tells more than one phase of it, whatever the ratio.
-    return 0.0 if each.detector == PHASE else float(np.log(each.value_us / each.normal_us)) + 1e-9
+    # The middle of all checks tells more than their tail or one phase of it, whatever the ratio.
+    return 0.0 if each.detector in (SPREAD, PHASE) else float(np.log(each.value_us / each.normal_us)) + 1e-9

@@ -16,7 +16,7 @@ START = 1_800_000_000 * SECOND
 INTERVAL = 10 * SECOND
 TARGET, PROBE = "main/shop", "front"
 
-QUORUM_ONLY = DetectPolicy(warm_up_checks=20, failure_p=1e-300)
+QUORUM_ONLY = DetectPolicy(warm_up_checks=20, expected_failure_ratio=0.99)
 
 OUTCOMES = {"H": OUTCOME_SUCCESS, "S": OUTCOME_SUCCESS, "F": OUTCOME_FAILURE, "M": OUTCOME_MISSED}
 LETTERS = {"healthy": "h", "degraded": "d", "failing": "f", "unknown": "u"}

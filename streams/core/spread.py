@@ -1,0 +1,261 @@
+"""Latency whose tail grows while its middle may stay: one distribution a lane, scored at every check.
+
+What is normal is a histogram of the residuals (log latency - centre) of checks slower than their centre, forgotten
+slowly. The score of such a check is -ln of the share of normal ones that are as slow or slower, at most CAP: a wild
+check counts no more than any rare one, so that a lone one says nothing, and one of ten seconds no more than one of
+two. A CUSUM sums what is above REFERENCE; how high it climbs by chance is learned from each series itself
+(`calibration`), so a series whose slow checks come in clumps gets a higher limit.
+
+While the sum is suspicious little is learned, and nothing while the series is flagged. What stays flagged for
+`rebaseline_checks` without a row of failures is learned from then on: it is how the series is now. What was suspicious
+and passed without failures raises the limit. While the level itself is off nothing is summed: that is told already.
+
+Source:
+    Page (1954), CUSUM, of empirical p-values (conformal scores: Vovk, Gammerman & Shafer 2005).
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.core.calibration import Tails
+from streams.core.policies import Policies
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.watermark import NEVER
+from streams.policy import DAY_US
+
+BINS: Final = 32
+FIRST_EDGE: Final = 0.03
+GROWTH: Final = 1.17
+"""Bins of the residual: up to 3 %, then each edge 17 % further out, up to the 25-fold latency."""
+
+CAP: Final = 6.0
+"""Largest score of a check: one in 400 is as rare as it gets."""
+
+REFERENCE: Final = 1.5
+"""Normal checks score 1 on average (an exponential); what a tail that has doubled scores is above this."""
+
+LEAST_SEEN: Final = 120.0
+"""A histogram says nothing before so many checks slower than the centre."""
+
+HALF_LIFE_US: Final = 3 * DAY_US
+LEAST_HALF_LIFE: Final = 400.0
+"""How quickly a histogram is forgotten: in time, but never within so few checks."""
+
+LEAST_TAIL: Final = 0.26
+"""Slow checks must be 1.3 times as slow as the centre, on average, to warn anybody."""
+
+BUDGET_SHARE: Final = 0.5
+"""Of a series' false warnings: this detector's part."""
+
+POWER: Final = 0.75
+"""Of the sum is calibrated: chance excursions have exponential tails, those of wandering noise heavier ones."""
+
+PRIOR_MEAN: Final = 4.3
+PRIOR_SCALE: Final = 1.0
+"""Of the power of the largest sum of a block."""
+
+SUSPICIOUS: Final = 0.5
+SUSPICIOUS_RATE: Final = 0.1
+BACK: Final = 0.25
+"""Parts of the limit: from SUSPICIOUS on a tenth is learned, and what the sum reaches waits for its end, which is
+under BACK; a flagged series is back there too."""
+
+MOST: Final = 1.5
+"""The sum stays under so many limits, so that what is over is over soon."""
+
+USUAL: Final = 0.05
+PACE: Final = 1.0 / 24.0
+"""The tail that is spoken of are the slowest USUAL of checks; what it is now follows with PACE. Neither decides."""
+
+_LN_EDGE: Final = math.log(FIRST_EDGE)
+_LN_GROWTH: Final = math.log(GROWTH)
+_EDGES: Final = FIRST_EDGE * GROWTH ** np.arange(BINS)
+"""Upper edges of the bins."""
+
+
+class SpreadTable(Table):
+    """State by lane.
+
+    Attributes:
+        counts: Weight of normal residuals above 0 by bin; seen: their sum.
+        total: The CUSUM; rising_us: since when it is above 0, NEVER if it is not.
+        flagged, since_us: The tail grows, since that tick; away: slow checks since then without failures.
+        watched: The sum is suspicious; innocent: no failures came since then.
+        usual: The residual that USUAL of normal checks exceed.
+        share, tail: Which part of recent checks does, and how far out such checks are on average.
+    """
+
+    COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
+        "counts": Column(np.float32, 0.0, (BINS,)),
+        "seen": Column(np.float64, 0.0),
+        "total": Column(np.float64, 0.0),
+        "rising_us": Column(np.int64, NEVER),
+        "flagged": Column(np.bool_, 0),
+        "since_us": Column(np.int64, NEVER),
+        "away": Column(np.int64, 0),
+        "watched": Column(np.bool_, 0),
+        "innocent": Column(np.bool_, 1),
+        "usual": Column(np.float64, np.nan),
+        "share": Column(np.float64, USUAL),
+        "tail": Column(np.float64, 0.0),
+    }
+    counts: npt.NDArray[np.float32]
+    seen: Floats
+    total: Floats
+    rising_us: Ints
+    flagged: Bools
+    since_us: Ints
+    away: Ints
+    watched: Bools
+    innocent: Bools
+    usual: Floats
+    share: Floats
+    tail: Floats
+
+
+class SpreadChanges(NamedTuple):
+    """Places that were flagged, and that are no longer."""
+
+    left: Rows
+    back: Rows
+
+
+class Spreads:
+    """The detector `latency_spread`.
+
+    Attributes:
+        table, tails: By lane; both are part of the snapshot.
+    """
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self.table = SpreadTable()
+        budget = BUDGET_SHARE * policies.distinct[0].false_warnings_per_series_week
+        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget)
+
+    def grow(self, lanes: int) -> None:
+        """Make room for so many lanes."""
+        self.table.grow(lanes)
+        self.tails.table.grow(lanes)
+
+    def failed(self, lanes: Rows) -> None:
+        """Checks failed in a row: a tail that comes with failures is none by chance, and never becomes the norm."""
+        self.table.away[lanes] = 0
+        self.table.innocent[lanes] = False
+
+    def forget(self, lanes: Rows) -> None:
+        """These lanes have a new level: what was summed up was of the old one."""
+        self.table.total[lanes] = 0.0
+
+    def update(
+        self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats, held: Bools
+    ) -> SpreadChanges | None:
+        """Take in successful, undisturbed checks, at most one a lane.
+
+        Args:
+            lanes: Shape (n,), each at most once.
+            groups: Of the same.
+            tick_us: Of the checks, shape (n,).
+            interval_us: Of their groups, shape (n,).
+            residual: Log latency less what is normal for its middle, finite, shape (n,).
+            held: The middle has left its level: these are passed over, shape (n,).
+
+        Returns:
+            What changed; None if nothing did.
+        """
+        slow = np.flatnonzero((residual > 0.0) & ~held)
+        if slow.size == 0:
+            return None
+        changes = self._judge(lanes[slow], groups[slow], tick_us[slow], interval_us[slow], residual[slow])
+        if changes is None:
+            return None
+        return SpreadChanges(slow[changes.left], slow[changes.back])
+
+    def score(self, lane: int) -> float:
+        """Return the sum of a lane by its limit: flagged from 1 on, at most MOST."""
+        return float(self.table.total[lane] / self._limits(np.array([lane], dtype=np.intp))[0])
+
+    def _limits(self, lanes: Rows) -> Floats:
+        limit: Floats = np.maximum(self.tails.limit(lanes), 1.0) ** (1.0 / POWER)
+        return limit
+
+    def _judge(
+        self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats
+    ) -> SpreadChanges | None:
+        table = self.table
+        counts, seen = table.counts[lanes], table.seen[lanes]
+        bin_, share, above = _ranked(counts, seen, residual)
+        limit, before = self._limits(lanes), table.total[lanes]
+        total = np.clip(before + np.minimum(-np.log(share), CAP) - REFERENCE, 0.0, MOST * limit)
+        total = np.where(seen >= LEAST_SEEN, total, 0.0)
+        rising_us = np.where(total > 0.0, np.where(before > 0.0, table.rising_us[lanes], tick_us), NEVER)
+        self._describe(lanes, residual, seen, above)
+
+        was = table.flagged[lanes]
+        left = ~was & (total > limit) & (table.tail[lanes] > LEAST_TAIL)
+        back = was & (total < BACK * limit)
+        flagged = (was | left) & ~back
+        away = np.where(flagged, table.away[lanes] + 1, 0)
+        table.total[lanes], table.rising_us[lanes] = total, rising_us
+        table.flagged[lanes], table.away[lanes] = flagged, away
+        self._calibrate(lanes, groups, tick_us, flagged, limit)
+        # Two ticks bring one check that is slower than its centre.
+        settled = flagged & (away > 0.5 * self._policies.get("rebaseline_checks", groups))
+        rate = np.where(flagged, 1.0 * settled, np.where(total > SUSPICIOUS * limit, SUSPICIOUS_RATE, 1.0))
+        half_life = np.maximum(0.5 * HALF_LIFE_US / np.maximum(interval_us, 1), LEAST_HALF_LIFE)
+        self._learn(lanes, bin_, rate, np.where(settled, LEAST_HALF_LIFE, half_life))
+        if left.any():
+            table.since_us[lanes[left]] = rising_us[left]
+        if left.any() or back.any():
+            return SpreadChanges(np.flatnonzero(left), np.flatnonzero(back))
+        return None
+
+    def _calibrate(self, lanes: Rows, groups: Rows, tick_us: Ints, flagged: Bools, limit: Floats) -> None:
+        """Learn how high the sum climbs by chance: what is suspicious once it has passed."""
+        table = self.table
+        budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups)
+        total, was = table.total[lanes], table.watched[lanes]
+        watched = flagged | (total > np.where(was, BACK, SUSPICIOUS) * limit)
+        self.tails.observe(lanes, tick_us, total**POWER, watched, budget)
+        over = was & ~watched
+        if over.any():
+            self.tails.release(lanes[over], table.innocent[lanes[over]], np.broadcast_to(budget, over.shape)[over])
+        table.innocent[lanes[~watched]] = True
+        table.watched[lanes] = watched
+
+    def _describe(self, lanes: Rows, residual: Floats, seen: Floats, above: npt.NDArray[np.float32]) -> None:
+        """Follow what is said of the tail, in residuals."""
+        table = self.table
+        # Half of all checks are slower than their centre: of these, twice as many are in the tail.
+        first = (above <= (2.0 * USUAL * seen)[:, None]).argmax(axis=1)
+        usual = _EDGES[first]
+        over = residual > usual
+        table.usual[lanes] = usual
+        table.share[lanes] += PACE * (0.5 * over - table.share[lanes])
+        tail = table.tail[lanes]
+        table.tail[lanes] = np.where(over, tail + 4.0 * PACE * (residual - tail), tail)
+
+    def _learn(self, lanes: Rows, bin_: Rows, rate: Floats, half_life: Floats) -> None:
+        table = self.table
+        kept = 0.5 ** (rate / half_life)
+        counts = table.counts[lanes] * kept[:, None].astype(np.float32)
+        counts[np.arange(lanes.size), bin_] += rate.astype(np.float32)
+        table.counts[lanes] = counts
+        table.seen[lanes] = table.seen[lanes] * kept + rate
+
+
+def _ranked(
+    counts: npt.NDArray[np.float32], seen: Floats, residual: Floats
+) -> tuple[Rows, Floats, npt.NDArray[np.float32]]:
+    """Return the bin of each residual, the share of normal ones that are as far out, and the weight above each bin."""
+    place = 1.0 + (np.log(np.maximum(residual, FIRST_EDGE)) - _LN_EDGE) / _LN_GROWTH
+    place = np.where(residual < FIRST_EDGE, residual / FIRST_EDGE, np.minimum(place, BINS - 0.5))
+    bin_ = place.astype(np.intp)
+    rows = np.arange(residual.size)
+    above = np.maximum(seen.astype(np.float32)[:, None] - np.cumsum(counts, axis=1), np.float32(0.0))
+    heavier = above[rows, bin_] + (1.0 - (place - bin_)) * counts[rows, bin_]
+    share = np.clip((heavier + 0.5) / (seen + 1.0), 1e-9, 1.0)
+    return bin_, share, above
