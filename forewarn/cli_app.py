@@ -243,27 +243,6 @@ def tail(
 
 
 @app.command(
-    "dead-letters",
-    short_help="List messages that could not be used.",
-    epilog="""\b
-Examples:
-  forewarn dead-letters
-  forewarn dead-letters --limit 5 --json""",
-)
-def dead_letters(
-    *,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=100_000, help="The newest N.")] = 50,
-    as_json: AsJson = False,
-    config: ConfigFile = DEFAULT_CONFIG,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-) -> None:
-    """List messages that could not be used, with position and reason."""
-    from forewarn.commands.dead_letters import dead_letters as run
-
-    run(config, data_dir, limit=limit, as_json=as_json)
-
-
-@app.command(
     epilog="""\b
 Examples:
   forewarn report --month 2026-10

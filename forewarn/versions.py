@@ -58,7 +58,7 @@ def record_config(text: str, log: LogSettings, store: StoreSettings) -> ConfigVe
         id=derived_id("configure", number + 1, text),
         kind="configure",
         at_us=at_us,
-        person=_person(),
+        person=person(),
         text=text,
         config_version=number + 1,
         effective_from_us=at_us,
@@ -99,7 +99,8 @@ def _store(action: Action, position: Position, store: StoreSettings) -> None:
         session.close()
 
 
-def _person() -> str:
+def person() -> str:
+    """Return who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name

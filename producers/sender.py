@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -45,6 +45,19 @@ class _UnderWay:
     future: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a log has acknowledged, so that a process that starts anew does not send it to the same log once more.
+
+    Attributes:
+        epochs: Of the log, by topic.
+        acknowledged: The last record of each (topic, partition).
+    """
+
+    epochs: Mapping[str, str]
+    acknowledged: Mapping[Place, int]
+
+
 class Sender:
     """Sends an outbox until it is stopped.
 
@@ -54,7 +67,13 @@ class Sender:
     """
 
     def __init__(
-        self, outbox: Outbox, settings: LogSettings, *, topics: Sequence[str], marks: OutboxMarks | None
+        self,
+        outbox: Outbox,
+        settings: LogSettings,
+        *,
+        topics: Sequence[str],
+        marks: OutboxMarks | None,
+        sent: Sent | None = None,
     ) -> None:
         """Prepare.
 
@@ -63,6 +82,7 @@ class Sender:
             settings: Where to.
             topics: What is in the outbox; all must be there at the broker.
             marks: What the store has. Needed if the log is forgetful.
+            sent: What an earlier process sent of the outbox; None: all of it is sent again, which does no harm.
 
         Raises:
             ValueError: A forgetful log without marks.
@@ -78,8 +98,8 @@ class Sender:
         self._marks_away = Away(
             _log, "the store's marks cannot be read: the outbox grows", "the store's marks are read again"
         )
-        self._epochs: dict[str, str] = {}
-        self._acknowledged: dict[Place, int] = {}  # in this epoch
+        self._epochs: dict[str, str] = {} if sent is None else dict(sent.epochs)
+        self._acknowledged: dict[Place, int] = {} if sent is None else dict(sent.acknowledged)  # in this epoch
         self._under_way: deque[_UnderWay] = deque()
         self._cursor = 0  # every record up to here was handed to the link, or needs no sending
         self._settled = 0  # every record up to here is acknowledged in this epoch
@@ -97,6 +117,11 @@ class Sender:
     def all_acknowledged(self) -> bool:
         """Whether the log has every record of the outbox."""
         return self._settled >= self._outbox.last_seq
+
+    @property
+    def sent(self) -> Sent:
+        """What the log has acknowledged; as of its end once `stop` has returned."""
+        return Sent(dict(self._epochs), dict(self._acknowledged))
 
     def stop(self, *, flush_s: float) -> bool:
         """End it, after at most `flush_s` seconds for what is not acknowledged yet. Blocks.

@@ -6,6 +6,7 @@ from pathlib import Path
 import analytics.migrate
 from forewarn.config import load
 from forewarn.places import find_log, find_store
+from forewarn.resend import send_to_new_log
 from forewarn.versions import record_config
 from producers.log import create_topics
 from producers.topics import ALL_TOPICS
@@ -13,6 +14,8 @@ from producers.topics import ALL_TOPICS
 
 def migrate(config_file: Path, data_dir: Path) -> None:
     """Do it, and say what was done. Safe to repeat.
+
+    It runs wherever an embedded broker begins with an empty log, so what that lost of dead letters is sent here.
 
     Raises:
         ForewarnError: The config is refused; log or store are away or refuse.
@@ -25,6 +28,7 @@ def migrate(config_file: Path, data_dir: Path) -> None:
     applied = analytics.migrate.migrate(store)
     _say("tables", f"applied {', '.join(applied)}" if applied else "up to date")
     version = record_config(config.to_masked_text(), log, store)
+    send_to_new_log(data_dir, log, store)
     _say("config", f"version {version.number}{'' if version.new else ', unchanged'}")
 
 

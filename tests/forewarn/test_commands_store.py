@@ -184,9 +184,9 @@ def test_dead_letters_are_listed_newest_first(
     insert_dead_letters(fresh_database, 3)
     assert run(["dead-letters", "--limit", "2"]) == 0
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
-        "at (UTC)             position         reason     bytes  detail",
-        f"{clock(AT_US + 2 * MINUTE_US)}  checks.v1[3]@42  malformed  8,000  expected an object",
-        f"{clock(AT_US + MINUTE_US)}  checks.v1[3]@41  malformed  8,000  expected an object",
+        "id    at (UTC)             position         reason     bytes  detail",
+        f"id-2  {clock(AT_US + 2 * MINUTE_US)}  checks.v1[3]@42  malformed  8,000  expected an object",
+        f"id-1  {clock(AT_US + MINUTE_US)}  checks.v1[3]@41  malformed  8,000  expected an object",
     ]
     assert run(["dead-letters", "--json"]) == 0
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

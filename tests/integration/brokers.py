@@ -49,6 +49,7 @@ ROLES: Final = {
     "incidents": Rights(read=(VERDICTS,), write=(INCIDENTS, DEAD_LETTERS), group="incidents"),
     "alerts": Rights(read=(INCIDENTS, ACTIONS, ALERTS), write=(ALERTS, DEAD_LETTERS), group="alerts"),
     "sink": Rights(read=ALL_TOPICS, write=(DEAD_LETTERS,), group="sink"),
+    "replay": Rights(read=ALL_TOPICS, write=ALL_TOPICS),
     "migrate": Rights(write=(ACTIONS,), describe=ALL_TOPICS, create=ALL_TOPICS),
 }
 

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -114,3 +115,33 @@ def test_each_message_that_cannot_be_used_is_one_dead_letter(deployment: Deploym
     for row in rows.values():
         assert listed[row["id"]]["reason"] == row["reason"]
         assert listed[row["id"]]["source_offset"] == row["source_offset"]
+
+
+def test_a_dead_letter_that_was_repaired_becomes_a_row_and_one_that_was_not_a_letter_again(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """Sent again as it was it is refused again, at a new place; with a good message it is a check like any other."""
+    wait_until_watched(deployment, TARGET)
+    [position] = write(deployment, [as_json(batch(v=99))])
+    sql = "SELECT id, source_offset, reason, replays FROM dead_letters WHERE source_offset >= %(offset)s"
+    sql += " AND source_topic = %(topic)s AND source_partition = 0 ORDER BY source_offset"
+
+    def letters(count: int) -> list[dict[str, Any]]:
+        rows = query(deployment.store, sql, topic=CHECKS, offset=position.offset)
+        return rows if len(rows) >= count else []
+
+    [letter] = wait_for("the dead letter", lambda: letters(1))
+    done = deployment.command("replay", "dead-letters", "replay", "--id", letter["id"])
+    assert done.returncode == 0, done.stderr
+    first, second = wait_for("the second letter", lambda: letters(2))
+    assert (first["id"], first["replays"]) == (letter["id"], 1)
+    assert (second["reason"], second["replays"]) == (letter["reason"], 0)
+
+    good = tmp_path / "good.json"
+    good.write_bytes(as_json(batch(target=["main/repaired"])))
+    done = deployment.command("replay", "dead-letters", "replay", "--id", second["id"], "--edit", str(good))
+    assert done.returncode == 0, done.stderr
+    stored = "SELECT target FROM checks WHERE target = 'main/repaired'"
+    assert wait_for("the row", lambda: query(deployment.store, stored)) == [{"target": "main/repaired"}]
+    listed = deployment.command("sink", "dead-letters", "--json", "--limit", "1000")
+    assert {first["id"], second["id"]}.isdisjoint(json.loads(line)["id"] for line in listed.stdout.splitlines())
