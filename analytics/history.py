@@ -29,12 +29,17 @@ _OF_TARGET: Final = (
     f"SELECT {', '.join(_COLUMNS)} FROM checks WHERE target = {{target:String}} AND {_BETWEEN}"  # noqa: S608 - as above
     " ORDER BY scheduled_at, probe, location"
 )
+_NOT_IN_LOG: Final = (
+    "log_partition = {partition:Int64} AND (log_epoch != {epoch:String} OR log_offset < {before:Int64})"
+)
 _OF_PARTITION: Final = (
-    f"SELECT {', '.join(_COLUMNS)} FROM checks WHERE log_partition = {{partition:Int64}} AND {_BETWEEN}"  # noqa: S608 - as above
+    f"SELECT {', '.join(_COLUMNS)} FROM checks WHERE {_NOT_IN_LOG} AND {_BETWEEN}"  # noqa: S608 - as above
     " ORDER BY scheduled_at, target, probe, location"
 )
 _COUNT_OF_TARGET: Final = f"SELECT count() FROM checks_log WHERE target = {{target:String}} AND {_BETWEEN}"  # noqa: S608 - as above
-_COUNT_OF_PARTITION: Final = f"SELECT count() FROM checks_log WHERE log_partition = {{partition:Int64}} AND {_BETWEEN}"  # noqa: S608 - as above
+_SINCE: Final = "scheduled_at >= fromUnixTimestamp64Micro({from_us:Int64})"
+_SPAN: Final = "SELECT count(), toUnixTimestamp64Micro(max(scheduled_at)) FROM checks_log"
+_SPAN_OF_PARTITION: Final = f"{_SPAN} WHERE {_NOT_IN_LOG} AND {_SINCE}"
 
 
 class StoredChecks:
@@ -53,20 +58,25 @@ class StoredChecks:
 
     def count_of_target(self, target: str, *, from_us: int, until_us: int) -> int:
         """Return about how many there are."""
-        return self._count(_COUNT_OF_TARGET, {"target": target}, from_us, until_us)
-
-    def of_partition(self, partition: int, *, from_us: int, until_us: int) -> Iterator[CheckColumns]:
-        """Yield the checks of all targets of a partition, as `of_target` does."""
-        return self._pieces(_OF_PARTITION, {"partition": partition}, from_us, until_us)
-
-    def count_of_partition(self, partition: int, *, from_us: int, until_us: int) -> int:
-        """Return about how many there are."""
-        return self._count(_COUNT_OF_PARTITION, {"partition": partition}, from_us, until_us)
-
-    def _count(self, query: str, which: Mapping[str, object], from_us: int, until_us: int) -> int:
+        parameters = {"target": target, "from_us": from_us, "until_us": until_us}
         with self._session.client() as client:
-            parameters = {**which, "from_us": from_us, "until_us": until_us}
-            return int(client.query(query, parameters=parameters).result_rows[0][0])
+            return int(client.query(_COUNT_OF_TARGET, parameters=parameters).result_rows[0][0])
+
+    def checks(self, partition: int, *, from_us: int, epoch: str, before: int) -> Iterator[CheckColumns]:
+        """See `streams.contract.History`."""
+        which = {"partition": partition, "epoch": epoch, "before": before}
+        count, last_us = self._span(which, from_us)
+        if count > 0:
+            yield from self._pieces(_OF_PARTITION, which, from_us, last_us + 1)
+
+    def count(self, partition: int, *, from_us: int, epoch: str, before: int) -> int:
+        """See `streams.contract.History`."""
+        return self._span({"partition": partition, "epoch": epoch, "before": before}, from_us)[0]
+
+    def _span(self, which: Mapping[str, object], from_us: int) -> tuple[int, int]:
+        with self._session.client() as client:
+            rows = client.query(_SPAN_OF_PARTITION, parameters={**which, "from_us": from_us}).result_rows
+        return int(rows[0][0]), int(rows[0][1])
 
     def _pieces(self, query: str, which: Mapping[str, object], from_us: int, until_us: int) -> Iterator[CheckColumns]:
         for start_us in range(from_us, until_us, PIECE_US):

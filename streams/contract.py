@@ -3,15 +3,18 @@
 All are JSON objects, one a message, with a version `v` and an `id` derived from what they are about, so that a
 replay publishes the same ids. Times are integer microseconds UTC. Readers ignore fields that they do not know.
 
-Also here: the protocol that an upper folder implements (`StateStore`).
+Also here: the protocols that an upper folder implements (`StateStore`, `History`).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from producers.contract import CheckColumns
 
 VERSION: Final = 1
 
@@ -307,6 +310,28 @@ class StateStore(Protocol):
 
     def load(self, group: str, partition: int) -> Sequence[Snapshot]:
         """Return the kept snapshots whose checksum holds, newest first.
+
+        Raises:
+            TransientError: The store is away.
+        """
+
+
+class History(Protocol):
+    """Where checks are stored: what a detector learns from when its state is lost. Implemented by `analytics`.
+
+    Meant are the checks of one partition of `checks` from `from_us` on that the log of `epoch` does not bring from
+    its offset `before` on: those of other epochs, and those that were read before it.
+    """
+
+    def checks(self, partition: int, *, from_us: int, epoch: str, before: int) -> "Iterator[CheckColumns]":
+        """Yield them by time, in pieces that follow each other.
+
+        Raises:
+            TransientError: The store is away.
+        """
+
+    def count(self, partition: int, *, from_us: int, epoch: str, before: int) -> int:
+        """Return about how many there are.
 
         Raises:
             TransientError: The store is away.

@@ -3,18 +3,23 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from producers import codec as checks_codec
 from producers import telemetry, topics
+from producers.away import Away
 from producers.contract import VERSION, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
-from producers.errors import InvalidEvent
+from producers.errors import InvalidEvent, TransientError
 from producers.settings import LogSettings
 from streams import codec
-from streams.contract import StateStore, Verdict
+from streams.blocking import in_thread
+from streams.contract import History, StateStore, Verdict
 from streams.core.detect import CODE, Detector
 from streams.core.outputs import Outputs
 from streams.dead_letters import dead_letter
-from streams.group import Assigned, LogMessage, OutMessage, Publish
+from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.history import Warmed, warm
+from streams.keeper import Start
 from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
 from streams.policy import DetectPolicy, Expectations
@@ -24,6 +29,8 @@ from streams.worker import run_worker
 
 GROUP = "detect"
 
+log_line = telemetry.logger(__name__)
+
 
 def run(
     log: LogSettings,
@@ -32,11 +39,24 @@ def run(
     policy: DetectPolicy,
     expectations: Expectations,
     store: StateStore,
+    history: History | None,
     marks: Marks | None,
 ) -> None:
-    """Run one detect worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
+    """Run one detect worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`.
+
+    Args:
+        history: Where a partition whose state is lost learns from; None: it begins with nothing.
+    """
     local = LocalStateStore(worker.data_dir / "snapshots")
-    group = DetectGroup(policy, expectations, partitions=log.partitions, store=store, local=local, marks=marks)
+    group = DetectGroup(
+        policy,
+        expectations,
+        partitions=log.partitions,
+        store=store,
+        local=local,
+        history=history,
+        marks=marks,
+    )
     run_worker(group, log, worker, marks=marks)
 
 
@@ -51,6 +71,7 @@ class DetectGroup(StateGroup):
         partitions: int,
         store: StateStore,
         local: StateStore,
+        history: History | None = None,
         marks: KeptMarks | None = None,
     ) -> None:
         def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
@@ -59,6 +80,8 @@ class DetectGroup(StateGroup):
 
         super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local, marks=marks)
         self._slot_us = policy.slot_us
+        self._history = history
+        self._history_away = Away(log_line, "waiting for the store: baselines are learned from it", "the store is back")
 
     async def run(self, publish: Publish) -> None:
         """Write a clock event into each partition of ours at each slot, so that silence is seen."""
@@ -66,6 +89,24 @@ class DetectGroup(StateGroup):
             await asyncio.sleep(self._slot_us / 1e6 - time.time() % (self._slot_us / 1e6))
             at_us = time.time_ns() // 1000 // self._slot_us * self._slot_us
             publish([_clock_event(partition, at_us) for partition in self.parts])
+
+    async def _warm(self, start: Start, ours: Sequence[Assigned]) -> bool:
+        """Let an empty detector learn from what is stored of its partition."""
+        (one,) = ours
+        history, part = self._history, start.part
+        assert isinstance(part, DetectPart)
+        if history is None:
+            return True
+        before = start.included[one.place] + 1
+        try:
+            warmed = await in_thread(lambda: part.warm(history, one.place, epoch=one.epoch, before_offset=before))
+        except TransientError as error:
+            self._history_away.failed(error)
+            return False
+        self._history_away.worked()
+        if warmed is not None:
+            log_line.info("baselines are learned from the store", partition=one.place.partition, **asdict(warmed))
+        return True
 
 
 def _clock_event(partition: int, at_us: int) -> OutMessage:
@@ -81,6 +122,11 @@ class DetectPart:
         self._judged = telemetry.CHECKS_JUDGED.labels(str(partition))
         self._late = telemetry.CHECKS_LATE.labels(str(partition))
         self._redelivered = telemetry.CHECKS_REDELIVERED.labels(str(partition))
+
+    def warm(self, history: History, place: Place, *, epoch: str, before_offset: int) -> Warmed | None:
+        """Learn from stored checks; see `streams.history.warm`."""
+        now_us = time.time_ns() // 1000
+        return warm(self._detector, history, place, epoch=epoch, before_offset=before_offset, now_us=now_us)
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Take in one message of `checks`; one that cannot be used becomes a dead letter."""

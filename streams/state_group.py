@@ -113,8 +113,15 @@ class StateGroup:
                 waiting.worked()
                 start = self._keeper.choose(number, ours, [*stored, *copies], final=True)
                 assert start is not None
+                if start.source is None and not await self._warm(start, ours):
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 self._say(number, start)
                 return start, stored
+
+    async def _warm(self, start: Start, ours: Sequence[Assigned]) -> bool:  # noqa: ARG002 - for groups that can
+        """Let an empty part learn from what is stored, where a group can; False if that must be tried again."""
+        return True
 
     def _say(self, number: int, start: Start) -> None:
         """Say what a partition begins with, if a person should know."""

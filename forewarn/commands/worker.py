@@ -51,9 +51,19 @@ def _run_judging(name: Name, config: Config, log: LogSettings, store: StoreSetti
     expectations = config.expectations()
     if name == "detect":
         import streams.detect  # noqa: PLC0415 - as above
+        from analytics.history import StoredChecks  # noqa: PLC0415 - as above
+        from analytics.session import Session  # noqa: PLC0415 - as above
 
         policy = config.detect_policy
-        streams.detect.run(log, settings, policy=policy, expectations=expectations, store=state, marks=marks)
+        streams.detect.run(
+            log,
+            settings,
+            policy=policy,
+            expectations=expectations,
+            store=state,
+            history=StoredChecks(Session(store)),
+            marks=marks,
+        )
     elif name == "incidents":
         import streams.incidents  # noqa: PLC0415 - as above
 

@@ -221,10 +221,15 @@ def test_stored_checks_come_back_as_they_were_stored(filled: Path, store: StoreS
         checks = StoredChecks(session)
         pieces = list(checks.of_target(TARGET, from_us=START_US, until_us=NOW_US))
         assert checks.count_of_target(TARGET, from_us=START_US, until_us=NOW_US) == 2 * TICKS
-        of_partition = list(checks.of_partition(0, from_us=START_US, until_us=NOW_US))
-        assert sum(map(len, of_partition)) == 2 * TICKS + 10
-        assert checks.count_of_partition(0, from_us=START_US, until_us=NOW_US) == 2 * TICKS + 10
-        assert list(checks.of_partition(1, from_us=START_US, until_us=NOW_US)) == []
+        elsewhere = list(checks.checks(0, from_us=START_US, epoch="another", before=0))
+        assert sum(map(len, elsewhere)) == 2 * TICKS + 10
+        assert checks.count(0, from_us=START_US, epoch="another", before=0) == 2 * TICKS + 10
+        # Of this epoch only what the log will not bring again: the first of three messages.
+        assert checks.count(0, from_us=START_US, epoch="e", before=1) == TICKS
+        assert {
+            place for piece in checks.checks(0, from_us=START_US, epoch="e", before=1) for place in piece.location
+        } == {"ams"}
+        assert list(checks.checks(1, from_us=START_US, epoch="another", before=0)) == []
     times = np.concatenate([piece.scheduled_at_us for piece in pieces])
     assert times.size == 2 * TICKS
     assert (np.diff(times) >= 0).all()

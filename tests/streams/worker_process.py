@@ -209,7 +209,7 @@ def run(options: WorkerOptions) -> None:
     store = LocalStateStore(Path(options.store_dir))
     if options.group == "detect":
         policy = DetectPolicy(**options.detect)
-        detect.run(log, worker, policy=policy, expectations=Expectations(), store=store, marks=None)
+        detect.run(log, worker, policy=policy, expectations=Expectations(), store=store, history=None, marks=None)
     elif options.group == "incidents":
         steps = IncidentPolicy(**options.incidents)
         incidents.run(
