@@ -1,11 +1,11 @@
 """Named metrics that have left their norm (CPU load, memory, what a probe reads): judged by the extremes they reach.
 
-A metric's level is its value, smoothed over about `warn_ticks` checks. What is normal is told by the highest and the
-lowest level of each of the last blocks of time: blocks grow with what is known, from a quarter of the warm-up to a
-day, so that nightly backups and office hours become normal by themselves and neighbouring checks, which resemble each
-other, are not counted as independent. A Gumbel distribution through the extremes gives the limit that a healthy
-series passes `false_warnings_per_series_week` times a week. A limit is never nearer to the centre than `warn_score`
-spreads and than the least change that a person would care for.
+A metric's level is the median of its last RECENT readings: one or two wild ones are no level. What is normal is told
+by the highest and the lowest level of each of the last blocks of time: blocks grow with what is known, from a quarter
+of the warm-up to a day, so that nightly backups and office hours become normal by themselves and neighbouring checks,
+which resemble each other, are not counted as independent. A Gumbel distribution through the extremes gives the limit
+that a healthy series passes `false_warnings_per_series_week` times a week. A limit is never nearer to the centre than
+`warn_score` spreads and than the least change that a person would care for.
 
 While a series is beyond its limit nothing is learned. When it comes back by itself, how far it went becomes an
 extreme of its block: the same nightly backup warns once and not each night. What stays beyond the limit for
@@ -26,6 +26,7 @@ from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
 WEEK_US: Final = 7 * DAY_US
+RECENT: Final = 5
 BLOCKS: Final = 16
 FIRST_BLOCKS: Final = 4
 """The warm-up is cut into so many blocks."""
@@ -43,6 +44,9 @@ HUBER: Final = 1.5
 MEAN_CLIPPED: Final = 0.7788
 """Mean of min(|Z|, HUBER) of a normal Z, the same as in `baseline`."""
 
+MARGIN: Final = 1.25
+"""A limit is so much further out than anything so far: of rare bursts each record would be news otherwise."""
+
 GUMBEL_SCALE: Final = 0.7797
 GUMBEL_MEAN: Final = 0.4500
 """Of a Gumbel distribution with mean 0 and standard deviation 1: scale, and mode below the mean."""
@@ -55,10 +59,10 @@ class MetricLevelTable(Table):
     """State by series (lane x metric).
 
     Attributes:
-        learned: Readings that were taken in; before warm-up they are in `samples`, from `first_us` on.
+        learned: Readings so far; before warm-up they are in `samples`, from `first_us` on.
         relative: The least change is a part of the centre, not points of percent.
         centre, spread: Of the value.
-        level: The smoothed value.
+        recent, level: The last readings, in no order that matters, and their median.
         block_us, began_us: Length of a block; when the one that runs began.
         high, low: Extremes of the level by block, newest last; nan where there is none. The last one runs.
         upper, lower: The limits.
@@ -75,6 +79,7 @@ class MetricLevelTable(Table):
         "relative": Column(np.bool_, 1),
         "centre": Column(np.float64, np.nan),
         "spread": Column(np.float64, np.nan),
+        "recent": Column(np.float64, np.nan, (RECENT,)),
         "level": Column(np.float64, np.nan),
         "block_us": Column(np.int64, 0),
         "began_us": Column(np.int64, NEVER),
@@ -96,6 +101,7 @@ class MetricLevelTable(Table):
     relative: npt.NDArray[np.bool_]
     centre: Floats
     spread: Floats
+    recent: Floats
     level: Floats
     block_us: Ints
     began_us: Ints
@@ -204,7 +210,7 @@ class MetricLevels:
         centre = np.median(samples, axis=1)
         mad = np.median(np.abs(samples - centre[:, None]), axis=1)
         table.centre[series], table.spread[series] = centre, 1.4826 * mad * (1.0 + 0.5 / np.sqrt(count))
-        table.level[series] = centre
+        table.level[series], table.recent[series] = centre, centre[:, None]
         blocks = min(FIRST_BLOCKS, count)
         bounds = np.linspace(0, count, blocks + 1).astype(np.int64)[:-1]
         table.high[series, -blocks:] = np.maximum.reduceat(samples, bounds, axis=1)
@@ -218,10 +224,9 @@ class MetricLevels:
         warn_ticks = get("warn_ticks", groups)
         centre = table.centre[series]
         upper, lower = table.upper[series], table.lower[series]
-        level = table.level[series]
-        # One wild reading moves the level no further than the limit is wide.
-        reach = upper - lower
-        level = level + 2.0 / (warn_ticks + 1.0) * np.clip(value - level, -reach, reach)
+        table.recent[series, table.learned[series] % RECENT] = value
+        table.learned[series] += 1
+        level = np.sort(table.recent[series], axis=1)[:, RECENT // 2]
         table.level[series] = level
 
         outside = np.where(level > upper, 1, np.where(level < lower, -1, 0))
@@ -251,9 +256,8 @@ class MetricLevels:
         table = self.table
         row, groups, tick_us, value = series[learns], groups[learns], tick_us[learns], value[learns]
         centre, spread = table.centre[row], table.spread[row]
-        learned = table.learned[row] + 1
-        table.learned[row] = learned
-        rate = np.maximum(1.0 - 0.5 ** (1.0 / self._policies.get("baseline_half_life_checks", groups)), 1.0 / learned)
+        slow = 1.0 - 0.5 ** (1.0 / self._policies.get("baseline_half_life_checks", groups))
+        rate = np.maximum(slow, 1.0 / table.learned[row])
         # A spread of 0 (a constant so far) opens by the first value that differs.
         scale = np.maximum(spread, 1e-12 + 1e-9 * np.abs(centre))
         clipped = np.clip((value - centre) / scale, -HUBER, HUBER)
@@ -298,8 +302,8 @@ class MetricLevels:
         p = np.clip(0.5 * budget * table.block_us[row] / WEEK_US, 1e-12, 0.5)
         least = least_change(centre, relative=table.relative[row])
         least = np.maximum(least, get("warn_score", groups) * table.spread[row])
-        table.upper[row] = np.maximum(_beyond(table.high[row], p), centre + least)
-        table.lower[row] = -np.maximum(_beyond(-table.low[row], p), least - centre)
+        table.upper[row] = centre + np.maximum(_beyond(table.high[row] - centre[:, None], p), least)
+        table.lower[row] = centre - np.maximum(_beyond(centre[:, None] - table.low[row], p), least)
 
     def _rest(self, series: Rows, groups: Rows, level: Floats, flagged: npt.NDArray[np.bool_]) -> tuple[Rows, Floats]:
         """Follow the level of flagged series; return those for which it has become the norm."""
@@ -336,10 +340,11 @@ def least_change(centre: Floats, *, relative: Any) -> Floats:
 
 
 def _beyond(extremes: Floats, p: Floats) -> Floats:
-    """Return the level that the next block's maximum passes with probability p, and at least the highest one so far.
+    """Return what the next block's maximum passes with probability p, and at least MARGIN times the highest so far.
 
     Args:
-        extremes: By block, nan where there is none, shape (n, BLOCKS); at least one of each row is a number.
+        extremes: By block, as distances from the centre, nan where there is none, shape (n, BLOCKS); at least one of
+            each row is a number.
         p: Shape (n,).
     """
     highest: Floats = np.nanmax(extremes, axis=1)
@@ -352,4 +357,5 @@ def _beyond(extremes: Floats, p: Floats) -> Floats:
     # What so few blocks may have missed.
     deviation = np.sqrt(squares / np.maximum(count - 1, 1)) * (1.0 + 3.0 / count)
     limit = mean + deviation * (GUMBEL_SCALE * -np.log(-np.log1p(-p)) - GUMBEL_MEAN)
-    return np.where(np.isnan(others).all(axis=1), highest, np.maximum(limit, highest))
+    alone = np.isnan(others).all(axis=1)
+    return np.maximum(np.where(alone, highest, limit), MARGIN * highest)
