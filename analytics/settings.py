@@ -1,5 +1,6 @@
 """The part of the config that the store and the reports need, as frozen values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,20 @@ class StoreSettings:
     ca_file: Path | None = None
     checks_ttl_days: int = 100
     summaries_ttl_days: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchdogSettings:
+    """When the dead-man's ping goes out.
+
+    Attributes:
+        ping_url: Is asked by GET; whoever knows it can ping, so it is a secret.
+        locations: By each location that must report: how old its newest stored check may be, microseconds.
+    """
+
+    ping_url: str = field(repr=False)
+    interval_us: int = 60_000_000
+    locations: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,9 @@ from analytics.marks import ClickHouseMarks
 from analytics.rollups import Rollups, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
-from analytics.settings import StoreSettings
+from analytics.settings import StoreSettings, WatchdogSettings
 from analytics.tables import LOG_TABLES
+from analytics.watchdog import Watchdog
 from producers import codec as checks_codec
 from producers.away import Away
 from producers.contract import CheckBatch, CheckMessage
@@ -55,15 +56,17 @@ class Sink:
     name = GROUP
     topics: tuple[str, ...] = ALL_TOPICS
 
-    def __init__(self, store: StoreSettings, *, with_marks: bool) -> None:
+    def __init__(self, store: StoreSettings, *, with_marks: bool, watchdog: Watchdog | None = None) -> None:
         """Make a sink.
 
         Args:
             with_marks: Write the marks of outboxes: only where the log is forgetful does anybody read them.
+            watchdog: Runs beside it.
         """
         self._session = Session(store)
         self._inserter = Inserter(self._session)
         self._rollups = Rollups(store)
+        self._watchdog = watchdog
         self._marks = ClickHouseMarks(store)
         self._away = Away(_log, "rows wait for the store; nothing is committed", "the store is back")
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
@@ -80,8 +83,11 @@ class Sink:
         self._rollups.own(())
 
     async def run(self, publish: Publish) -> None:  # noqa: ARG002 - the sink publishes nothing of its own
-        """Compute the rollups of hours that are over."""
-        await self._rollups.run()
+        """Compute the rollups of hours that are over; look and ping."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._rollups.run())
+            if self._watchdog is not None:
+                tasks.create_task(self._watchdog.run())
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Turn one message into rows; one that cannot be used into a dead letter."""
@@ -147,7 +153,9 @@ def _decoded(message: LogMessage) -> CheckMessage | Event:
     return codec.decode(message.topic, message.value)
 
 
-def run(log: LogSettings, store: StoreSettings, worker: WorkerSettings) -> None:
+def run(
+    log: LogSettings, store: StoreSettings, worker: WorkerSettings, *, watchdog: WatchdogSettings | None = None
+) -> None:
     """Run one sink until SIGTERM or SIGINT; return after an orderly end.
 
     Raises:
@@ -155,4 +163,5 @@ def run(log: LogSettings, store: StoreSettings, worker: WorkerSettings) -> None:
     """
     marks = ClickHouseMarks(store) if log.forgetful else None
     flushing = dataclasses.replace(worker, snapshot_interval_us=min(worker.snapshot_interval_us, FLUSH_US))
-    run_worker(Sink(store, with_marks=log.forgetful), log, flushing, marks=marks)
+    dog = None if watchdog is None else Watchdog(store, watchdog, partitions=log.partitions)
+    run_worker(Sink(store, with_marks=log.forgetful, watchdog=dog), log, flushing, marks=marks)

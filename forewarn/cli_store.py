@@ -13,7 +13,14 @@ from forewarn.cli_parts import app
 
 __all__ = ["app"]
 
-_store = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the store.")
+_store = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look after the store.",
+    epilog="""\b
+Example:
+  forewarn store check --help""",
+)
 app.add_typer(_store, name="store", short_help="Look after the store: check, repair.")
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import ValidationError
 
-from analytics.settings import ReportSettings, StoreSettings
+from analytics.settings import ReportSettings, StoreSettings, WatchdogSettings
 from forewarn.config_budget import agreeing_signals, divided, series_count
 from forewarn.config_masking import masked_text, without_secrets
 from forewarn.config_model import DAY_US, Root
@@ -17,6 +17,7 @@ from forewarn.config_problems import problems_of, written
 from forewarn.config_relations import dependencies, groups
 from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
 from forewarn.config_types import Surroundings
+from forewarn.config_watchdog import watchdog_settings
 from forewarn.config_yaml import Document, KeyPath, Tree, parse
 from forewarn.errors import ConfigError, NotRunningError, Problem
 from forewarn.runtime import Runtime
@@ -24,9 +25,9 @@ from forewarn.watched import watched
 from producers.settings import LogSettings, ProducerSettings, Target
 from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy, ProbeExpectation
 
-Part = Literal["log", "store", "alerts", "probes"]
+Part = Literal["log", "store", "alerts", "watchdog", "probes"]
 """A part of the config that holds secrets."""
-ALL_PARTS: Final[tuple[Part, ...]] = ("log", "store", "alerts", "probes")
+ALL_PARTS: Final[tuple[Part, ...]] = ("log", "store", "alerts", "watchdog", "probes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +209,11 @@ class Config:
     def _require(self, part: Part) -> None:
         if part in self._left_out:
             raise AssertionError(f"this config was loaded without {part}")
+
+    def watchdog_settings(self) -> WatchdogSettings | None:
+        """Return when the dead-man's ping goes out, and where to; None: it does not."""
+        self._require("watchdog")
+        return watchdog_settings(self._root.watchdog, self.targets())
 
     def report_settings(self) -> ReportSettings:
         """Return the accounting policy of reports."""

@@ -11,7 +11,7 @@ from producers.masking import MASK, mask_url
 
 _SECRET_KEYS: Final = frozenset(("password", "token", "body", "send", "headers", "username", "user"))
 _SENT_KEYS: Final = frozenset(("headers", "body", "send"))
-_ADDRESS_KEYS: Final = frozenset(("apprise", "webhook"))
+_ADDRESS_KEYS: Final = frozenset(("apprise", "webhook", "ping_url"))
 _URL_KEYS: Final = frozenset(("url", "http"))
 
 

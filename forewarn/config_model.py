@@ -206,6 +206,31 @@ class Alerts(Section):
     """Where alerts go. None: alerts are recorded, nobody is told."""
 
 
+class Watchdog(Section):
+    """A dead-man's ping to a service outside, which alarms when it stops: sent while all works, probe to stored row."""
+
+    ping_url: HttpUrl | None = None
+    """http or https address that is asked by GET, such as one of Healthchecks. May hold ${NAME}; never shown."""
+    ping_url_file: SecretFile | None = None
+    """A file that holds this address."""
+    interval: Interval = _shown(60 * 10**6, "1m")
+    """Time between two pings; the service's grace should be some minutes more."""
+
+    @field_validator("ping_url_file")
+    @classmethod
+    def _url_in_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_url(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        _one(ping_url=self.ping_url, ping_url_file=self.ping_url_file)
+        if self.ping_url is None and self.ping_url_file is None:
+            raise ValueError("expected ping_url or ping_url_file")
+        return self
+
+
 class Report(Section):
     """The accounting policy of SLA reports."""
 
@@ -278,6 +303,8 @@ class Root(Section):
     """When incidents open, escalate, resolve, and page."""
     alerts: Alerts = Alerts()
     """Who is told."""
+    watchdog: Watchdog | None = None
+    """A ping to a service outside while all works."""
     report: Report = Report()
     """Accounting policy of SLA reports."""
     defaults: Defaults = Defaults()

@@ -31,8 +31,9 @@ targets:
 - Top keys that begin with `x-` are ignored: a place for YAML anchors, which may be merged with `<<`.
 - **The nearest wins**: a probe's `interval`, `timeout` and `locations` before the target's before `defaults`.
 - **In production a process needs only its own secrets.** With a `log` section, `forewarn producer` starts without those
-  of `store` and `alerts`, workers without what probes send (`headers`, `body`, `send`), and all but
-  `forewarn worker alerts` without those of `alerts`. Variables in a target's `url` and `host` are needed by all.
+  of `store`, `alerts` and `watchdog`, workers without what probes send (`headers`, `body`, `send`), all but
+  `forewarn worker alerts` without those of `alerts`, and all but `forewarn worker sink` without those of `watchdog`.
+  Variables in a target's `url` and `host` are needed by all.
 - An accepted config is recorded by `forewarn migrate` (which `forewarn up` runs) as a numbered version, in the table
   `config_versions`, with its secrets masked.
 """
@@ -50,6 +51,7 @@ _SECTIONS: Final = (
     ("locations[].anchor", "AnchorSection"),
     ("alerts", "Alerts"),
     ("alerts.channels[]", "Channel"),
+    ("watchdog", "Watchdog"),
     ("report", "Report"),
     ("policy", "Budgets"),
     ("detection", "Detection"),

@@ -14,6 +14,9 @@ from forewarn.runtime import Runtime, read_runtime
 from producers.settings import LogSettings
 
 STORE_DIRECTORY: Final = "store"
+RESENT_DIRECTORY: Final = Path("outbox") / "dead-letters"
+"""Outbox of dead letters that were sent again."""
+
 _STORE: Final[tuple[Part, ...]] = ("store",)
 
 

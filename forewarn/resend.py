@@ -25,6 +25,7 @@ from analytics.session import Session
 from analytics.settings import StoreSettings
 from analytics.tables import DEAD_LETTER_REPLAYS
 from forewarn.errors import CommandError, ExitCode
+from forewarn.places import RESENT_DIRECTORY
 from forewarn.versions import person
 from producers.errors import OutboxLockedError
 from producers.log import read_epochs
@@ -252,7 +253,7 @@ def open_resender(data_dir: Path, log: LogSettings, store: StoreSettings) -> Ite
     Raises:
         OutboxLockedError: Another `forewarn dead-letters replay` runs there.
     """
-    directory = data_dir / "outbox" / OUTBOX_ID
+    directory = data_dir / RESENT_DIRECTORY
     with Outbox(directory, outbox_id=OUTBOX_ID, max_bytes=NO_BOUND, quarantine=True) as outbox:
         resender = Resender(outbox, directory, log, store)
         try:
@@ -262,13 +263,11 @@ def open_resender(data_dir: Path, log: LogSettings, store: StoreSettings) -> Ite
 
 
 def send_to_new_log(data_dir: Path, log: LogSettings, store: StoreSettings) -> None:
-    """Give a log that forgets what it lost of earlier calls; called wherever such a log begins.
+    """Give a log that forgets what it lost of earlier calls; `migrate` does it, which runs wherever such a log begins.
 
     Raises:
         CommandError, LogUnavailableError, StoreUnavailableError: As from `Resender`.
     """
-    if not log.forgetful or not (data_dir / "outbox" / OUTBOX_ID).is_dir():
-        return
     # Whoever owns it now sends it, too: its sender sees the new log.
     with contextlib.suppress(OutboxLockedError), open_resender(data_dir, log, store) as resender:
         resender.start(())

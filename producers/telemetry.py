@@ -61,6 +61,7 @@ ROWS_STORED = Counter("forewarn_rows_stored_total", "Rows that the store answere
 STORE_ERRORS = Counter("forewarn_store_errors_total", "Inserts and queries that failed.", ["what"])
 ROLLUPS = Counter("forewarn_rollups_total", "Hours of targets whose rollup was computed.")
 ROLLUPS_WAITING = Gauge("forewarn_rollups_waiting", "Hours of targets that are over and not computed.")
+WATCHDOG_PINGS = Counter("forewarn_watchdog_pings_total", "Dead-man's pings: sent, withheld, failed.", ["outcome"])
 STORE_INSERT_SECONDS = Histogram("forewarn_store_insert_seconds", "Time of one insert.", ["table"])
 
 SLOW_TO_SHOW: Final = frozenset(

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import analytics.migrate
 from forewarn.config import load
-from forewarn.places import find_log, find_store
-from forewarn.resend import send_to_new_log
+from forewarn.places import RESENT_DIRECTORY, find_log, find_store
 from forewarn.versions import record_config
 from producers.log import create_topics
 from producers.topics import ALL_TOPICS
@@ -28,7 +27,10 @@ def migrate(config_file: Path, data_dir: Path) -> None:
     applied = analytics.migrate.migrate(store)
     _say("tables", f"applied {', '.join(applied)}" if applied else "up to date")
     version = record_config(config.to_masked_text(), log, store)
-    send_to_new_log(data_dir, log, store)
+    if log.forgetful and (data_dir / RESENT_DIRECTORY).is_dir():
+        from forewarn.resend import send_to_new_log  # noqa: PLC0415 - it loads much, and is rarely needed
+
+        send_to_new_log(data_dir, log, store)
     _say("config", f"version {version.number}{'' if version.new else ', unchanged'}")
 
 

@@ -1,19 +1,21 @@
 """`forewarn worker`: one of the stream workers, until SIGTERM."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from analytics.marks import ClickHouseMarks
 from analytics.settings import StoreSettings
 from analytics.state import ClickHouseStateStore
-from forewarn.config import Config, load
+from forewarn.config import Config, Part, load
 from forewarn.places import find_log, find_store
 from producers.settings import LogSettings
 from producers.telemetry import configure_logging
 from streams.settings import SESSION_TIMEOUT_ALONE_S, STOP_TIMEOUT_ALONE_S, WorkerSettings
 
 Name = Literal["detect", "incidents", "alerts", "sink"]
+_OWN_PARTS: Final[Mapping[Name, tuple[Part, ...]]] = {"alerts": ("alerts",), "sink": ("watchdog",)}
 
 
 def worker(
@@ -25,7 +27,7 @@ def worker(
         ForewarnError: As from `streams.worker.run_worker`, or the config is refused.
     """
     configure_logging()
-    config = load(config_file, parts=("log", "store", "alerts") if name == "alerts" else ("log", "store"))
+    config = load(config_file, parts=("log", "store", *_OWN_PARTS.get(name, ())))
     if name == "alerts":
         config.check_channels()
     log, store = find_log(config, data_dir), find_store(config, data_dir)
@@ -39,7 +41,7 @@ def worker(
         from analytics.lean_arrow import leave_pandas_out  # noqa: PLC0415
 
         leave_pandas_out()
-        analytics.sink.run(log, store, settings)
+        analytics.sink.run(log, store, settings, watchdog=config.watchdog_settings())
     else:
         _run_judging(name, config, log, store, settings)
 

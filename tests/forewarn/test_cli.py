@@ -19,8 +19,8 @@ from streams.errors import EpochChangedError, WorkerFailedError
 from tests.forewarn.cli_process import clean_environment, forewarn
 
 COMMANDS = (
-    *("init", "validate", "schema", "check", "up", "demo", "sql", "tail", "dead-letters", "report"),
-    *("replay", "producer", "worker", "migrate", "healthcheck"),
+    *("init", "validate", "schema", "check", "up", "demo", "sql", "tail", "report", "explain"),
+    *("replay", "producer", "worker", "migrate", "healthcheck", "store", "dead-letters"),
 )
 HEAVY = ("pandas", "numpy", "pyarrow", "faust", "chdb", "kafka", "pydantic", "clickhouse_connect", "apprise", "rich")
 

@@ -22,7 +22,7 @@ def test_every_key_is_explained() -> None:
     assert len(rows) > 90
     assert [row for row in rows if row.endswith("|  |")] == []
     headings = re.findall(r"^## (.*)$", PAGE.read_text(), flags=re.MULTILINE)
-    assert len(headings) == len(set(headings)) == 20
+    assert len(headings) == len(set(headings)) == 21
 
 
 def test_its_example_is_a_config() -> None:
