@@ -24,6 +24,7 @@ LEAST: Final = 50
 SMALL: Final = 0.02
 """So much of a range beyond it is little: what is out twice as far counts almost twice, a hundred times as far not."""
 
+HUBER: Final = 1.5
 FURTHEST: Final = 1e6
 """In widths: further out is no stronger evidence."""
 
@@ -67,7 +68,7 @@ class EvidenceTable(Table):
         }
 
 
-def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int) -> Floats:
+def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int, learns: Bools | None = None) -> Floats:
     """Return the evidence of n times `width` numbers against those before them, and take them in.
 
     Args:
@@ -75,6 +76,7 @@ def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int) -
         series: Shape (n,), each at most once.
         numbers: Shape (n, width); NaN is no evidence and is not taken in.
         levels: The first `levels` columns are strange by their distance from their centre, the others from 0.
+        learns: Which readings are taken in, shape (n,); None: all.
 
     Returns:
         Shape (n, width), >= 0; 0 before LEAST numbers.
@@ -83,31 +85,38 @@ def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int) -
     y = np.where(there, numbers, 0.0)
     counts = table.counts[series]
     total = counts.sum(axis=2)
-    strangeness = _strangeness(table, series, y, there, total, levels)
+    strangeness = _strangeness(table, series, y, total, levels)
     found = np.where(
         there & (total >= LEAST), _rank(table, series, strangeness, total) + _excess(table, series, y), 0.0
     )
+    if learns is not None:
+        there &= learns[:, None]
+    _learn(table, series, y, there, total, levels)
     _take_in(table, series, y, strangeness, there)
     return found
 
 
-def _strangeness(table: EvidenceTable, series: Rows, y: Floats, there: Bools, total: Ints, levels: int) -> Floats:
-    """Distance from the centre, which then learns: no number moves it by more than 1.5 spreads times its weight."""
-    if levels == 0:
-        return np.abs(y)
-    centre, spread = table.centre[series], table.spread[series]
+def _strangeness(table: EvidenceTable, series: Rows, y: Floats, total: Ints, levels: int) -> Floats:
+    """The distance from the centre, or from 0; nothing has a distance before there is a centre."""
+    away = np.abs(y)
+    centre = table.centre[series, :levels]
+    away[:, :levels] = np.where(total[:, :levels] == 0, 0.0, np.abs(y[:, :levels] - centre))
+    return away
+
+
+def _learn(table: EvidenceTable, series: Rows, y: Floats, there: Bools, total: Ints, levels: int) -> None:
+    """Let the centres follow: after LEAST numbers none moves its centre by more than HUBER spreads times its weight."""
+    y, there, total = y[:, :levels], there[:, :levels], total[:, :levels]
+    centre, spread = table.centre[series, :levels], table.spread[series, :levels]
     away = y - centre
-    away[:, levels:] = y[:, levels:]
-    first = there & (total == 0)
     rate = np.maximum(1.0 / (total + 1.0), 1.0 / HALF)
-    reach = 1.5 * np.where(total < LEAST, np.inf, spread)
-    moved = centre + rate * np.clip(away, -reach, reach)
-    moved[:, levels:] = 0.0
-    wider = spread + rate * (np.minimum(np.abs(away), np.where(total < LEAST, np.inf, 3.0 * spread + 1e-300)) - spread)
-    table.centre[series] = np.where(first, y, np.where(there, moved, centre))
-    table.spread[series] = np.where(there, wider, spread)
-    strange: Floats = np.abs(away)
-    return strange
+    free = total < LEAST
+    moved = centre + rate * np.where(free, away, np.clip(away, -HUBER * spread, HUBER * spread))
+    widened = np.where(free, np.abs(away), np.minimum(np.abs(away), 2.0 * HUBER * spread + LEAST_WIDTH))
+    first = there & (total == 0)
+    table.centre[series, :levels] = np.where(first, y, np.where(there, moved, centre))
+    spread += np.where(there & ~first, rate * (widened - spread), 0.0)
+    table.spread[series, :levels] = spread
 
 
 def _rank(table: EvidenceTable, series: Rows, strangeness: Floats, total: Ints) -> Floats:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from streams.core.evidence import EvidenceTable, weigh
-from streams.core.table import Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.views import LEVELS, VIEWS, ViewTable, look
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
@@ -70,14 +70,22 @@ class Novelty:
         """
         return score_of(told_once(self.peaks, series, at_us, self.evidence(series, at_us, value)))
 
-    def evidence(self, series: Rows, at_us: Ints, value: Floats) -> Floats:
-        """Return the evidence of n readings, and take them in; it is not yet told once. See `update`."""
+    def evidence(self, series: Rows, at_us: Ints, value: Floats, learns: Bools | None = None) -> Floats:
+        """Return the evidence of n readings, and take them in; it is not yet told once. See `update`.
+
+        Args:
+            series: Shape (n,).
+            at_us: Shape (n,).
+            value: Shape (n,).
+            learns: What is not learned is weighed only, so that it stays new. None: all is.
+        """
         total = np.zeros(series.size)
         there = np.flatnonzero(np.isfinite(value))
         if there.size:
             series = series[there]
             views = look(self.views, series, at_us[there], np.clip(value[there], -HUGE, HUGE))
-            each = weigh(self.weights, series, views, levels=LEVELS)
+            taken = None if learns is None else learns[there]
+            each = weigh(self.weights, series, views, levels=LEVELS, learns=taken)
             total[there] = each.max(axis=1) + each.mean(axis=1)
         return total
 

@@ -22,8 +22,8 @@ SPAN: Final = 20
 SIZED: Final = 50
 """Readings that are not 0 and give a series its scale."""
 
-HOUR_READINGS: Final = 32
-"""How many readings of one hour of the day its mean remembers."""
+HOUR_DAYS: Final = 7
+"""How many days the mean of an hour of the day remembers."""
 
 HOURS: Final = 24
 SLOTS: Final = 288
@@ -38,7 +38,8 @@ class ViewTable(Table):
         seen: Readings so far.
         scale, sized: Mean magnitude of the first SIZED readings that are not 0, and how many these are.
         recent: The value, smoothed; size: the size, smoothed.
-        hours, hour_counts: Mean by hour of the day, and of how many readings.
+        hours, hour_days: Mean by hour of the day, and of how many days.
+        hour, hour_mean, hour_count: Number of the hour that runs, since 1970; mean and number of its readings.
         slots: Mean of the last day that had readings in each slot of the day.
         slot: Number of the slot that runs, counted since 1970; slot_count: its readings.
         slot_before: What `slots` held there the day before.
@@ -51,7 +52,10 @@ class ViewTable(Table):
         "recent": Column(np.float64, 0.0),
         "size": Column(np.float64, 0.0),
         "hours": Column(np.float64, np.nan, (HOURS,)),
-        "hour_counts": Column(np.float64, 0.0, (HOURS,)),
+        "hour_days": Column(np.int64, 0, (HOURS,)),
+        "hour": Column(np.int64, NEVER),
+        "hour_mean": Column(np.float64, 0.0),
+        "hour_count": Column(np.int64, 0),
         "slots": Column(np.float64, np.nan, (SLOTS,)),
         "slot": Column(np.int64, NEVER),
         "slot_count": Column(np.int64, 0),
@@ -63,7 +67,10 @@ class ViewTable(Table):
     recent: Floats
     size: Floats
     hours: Floats
-    hour_counts: Floats
+    hour_days: Ints
+    hour: Ints
+    hour_mean: Floats
+    hour_count: Ints
     slots: Floats
     slot: Ints
     slot_count: Ints
@@ -112,12 +119,21 @@ def _size(table: ViewTable, series: Rows, seen: Ints, value: Floats) -> Floats:
 
 
 def _hour(table: ViewTable, series: Rows, at_us: Ints, value: Floats) -> Floats:
-    hour = at_us // HOUR_US % HOURS
-    mean, count = table.hours[series, hour], table.hour_counts[series, hour] + 1.0
-    difference = value - mean
-    table.hours[series, hour] = np.where(count == 1.0, value, mean + difference / np.minimum(count, HOUR_READINGS))
-    table.hour_counts[series, hour] = np.minimum(count, HOUR_READINGS)
-    return difference
+    number, before = at_us // HOUR_US, table.hour[series]
+    over = (number != before) & (before != NEVER)
+    if over.any():
+        _end_hour(table, series[over], before[over] % HOURS)
+    mean, count = table.hour_mean[series], np.where(number != before, 1, table.hour_count[series] + 1)
+    table.hour_mean[series] = np.where(count == 1, value, mean + (value - mean) / count)
+    table.hour[series], table.hour_count[series] = number, count
+    return value - table.hours[series, number % HOURS]
+
+
+def _end_hour(table: ViewTable, series: Rows, hour: Ints) -> None:
+    days = np.minimum(table.hour_days[series, hour] + 1, HOUR_DAYS)
+    mean, now = table.hours[series, hour], table.hour_mean[series]
+    table.hours[series, hour] = np.where(days == 1, now, mean + (now - mean) / days)
+    table.hour_days[series, hour] = days
 
 
 def _day(table: ViewTable, series: Rows, at_us: Ints, value: Floats) -> Floats:
