@@ -6,8 +6,8 @@ nearly exponential (Gumbel) whatever the noise. Mean and variance of these, forg
 block in 1 / (budget x block) exceeds. Until there are blocks, pseudo-blocks of the detector's own prior speak, and
 the scale is widened by what few blocks may have missed.
 
-While a series is flagged its values are held back: an episode that ends well by itself is learned as one block,
-clipped (or the same innocent thing would warn again and again); one that ends in failures, or in a new norm, is not.
+While a series is flagged its values are held back: an episode that ends well by itself moves the limit, by a bounded
+step (or the same innocent thing would warn again and again); one that ends in failures, or in a new norm, does not.
 
 Source:
     Gumbel (1958), Statistics of Extremes, estimates by moments; the streaming use for anomalies after
@@ -36,8 +36,12 @@ CAUTION: Final = 1.0
 FURTHEST: Final = 4.0
 """The largest value of a block counts as so many scales above the mean at most: wilder series take a few blocks."""
 
+LOWEST: Final = 2.0
+"""And so many below: a series that is calmer than the prior is not one of a large variance."""
+
 CLIP: Final = 1.5
-"""What an innocent episode teaches is at most so many thresholds."""
+BEYOND: Final = 1.1
+"""An innocent episode moves the limit a bit beyond what it reached, at most so many times as far as it was."""
 
 HIGH: Final = 0.5
 PATIENCE: Final = 6
@@ -142,8 +146,9 @@ class Tails:
             # A block is learned when the next one has passed too: the first hours of a fault are not normal.
             before = table.waits[row]
             known = before > -np.inf
-            furthest = table.mean[row] + FURTHEST * _SD_TO_SCALE * np.sqrt(table.variance[row])
-            self._learn(row[known], np.minimum(before, furthest)[known], (_of(budget, over) * share)[known])
+            scale = _SD_TO_SCALE * np.sqrt(table.variance[row])
+            peak = np.clip(before, table.mean[row] - LOWEST * scale, table.mean[row] + FURTHEST * scale)
+            self._learn(row[known], peak[known], (_of(budget, over) * share)[known])
             table.waits[row] = top[over]
         if flagged.any():
             row = rows[flagged]
@@ -159,15 +164,17 @@ class Tails:
 
         Args:
             rows: Shape (k,).
-            innocent: It passed without a failure: it is learned. Otherwise it is forgotten.
+            innocent: It passed without a failure: it moves the limit. Otherwise it is forgotten.
             budget: As for `observe`, shape (k,) or a number.
         """
         table = self.table
         known = innocent & (table.held[rows] > -np.inf)
         if known.any():
             row = rows[known]
-            peak = np.minimum(table.held[row], CLIP * np.maximum(table.limit[row], 0.0))
-            self._learn(row, peak, _of(budget, known) * self._block_us / WEEK_US)
+            limit = np.minimum(CLIP * table.limit[row], np.maximum(table.limit[row], BEYOND * table.held[row]))
+            reach = _reach(table.blocks[row], _of(budget, known) * self._block_us / WEEK_US)
+            scale = np.maximum(limit - table.mean[row], 0.0) / reach
+            table.variance[row], table.limit[row] = (scale / _SD_TO_SCALE) ** 2, limit
         table.held[rows] = -np.inf
 
     def _learn(self, rows: Rows, peak: Floats, exceedances: Floats) -> None:
@@ -183,9 +190,13 @@ class Tails:
 
 def _limit(blocks: Floats, mean: Floats, scale: Floats, exceedances: float | Floats) -> Floats:
     """Return the value that `exceedances` blocks in one exceed, if their largest values are Gumbel."""
-    reach = -np.log(np.minimum(exceedances, 0.5)) - _EULER
-    limit: Floats = mean + scale * reach * (1.0 + CAUTION / np.sqrt(blocks))
+    limit: Floats = mean + scale * _reach(blocks, exceedances)
     return limit
+
+
+def _reach(blocks: Floats, exceedances: float | Floats) -> Floats:
+    reach: Floats = (-np.log(np.minimum(exceedances, 0.5)) - _EULER) * (1.0 + CAUTION / np.sqrt(blocks))
+    return reach
 
 
 def _of(budget: float | Floats, places: Bools) -> Floats:

@@ -2,8 +2,8 @@
 
 From the check on at which a series is off its norm its running median is kept, thinned out to POINTS. The climb must be
 certain over all of them and over the later half: a step, or what has stopped climbing, has no end. The bounds are
-those of the slope of log latency, and of two ways to go on: as steep in proportion as now (soonest), or as steep in
-milliseconds (latest). Nothing is extrapolated further than TRUST times what was observed.
+those of the slope, and of two ways to go on: as steep in proportion (soonest), or as steep in milliseconds (latest).
+Nothing is extrapolated further than TRUST times what was observed.
 
 Source:
     Theil (1950), Sen (1968): the median of pairwise slopes and its distribution-free confidence interval.
@@ -30,7 +30,7 @@ class ClimbTable(Table):
 
     Attributes:
         points_us, points: Ticks and log microseconds, `count` of them, one in `spacing_us`.
-        left_us, left_upper_us: Bounds of the time left; UNKNOWN_US if it does not climb for sure.
+        left_us, left_upper_us: Bounds of the time left as of the last point; UNKNOWN_US if it does not climb for sure.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -81,6 +81,14 @@ def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us:
             table.left_us[lanes[mine]], table.left_upper_us[lanes[mine]] = lower, upper
 
 
+def left(table: ClimbTable, lane: int, tick_us: int) -> tuple[int, int] | None:
+    """Return the bounds of the time left as of a tick, microseconds; None if the lane does not climb for sure."""
+    if table.left_us[lane] == UNKNOWN_US:
+        return None
+    passed_us = tick_us - int(table.points_us[lane, table.count[lane] - 1])
+    return max(int(table.left_us[lane]) - passed_us, 0), max(int(table.left_upper_us[lane]) - passed_us, 0)
+
+
 def forget(table: ClimbTable, lanes: Rows) -> None:
     """Forget the climbs of these lanes: they are back on their norm."""
     table.count[lanes], table.spacing_us[lanes] = 0, 0
@@ -92,11 +100,14 @@ def _left(at_us: Ints, level: Floats, limit_us: Floats) -> tuple[Ints, Ints]:
     gentle, steep = _slopes(at_us, level)
     half = at_us.shape[1] // 2
     later, _ = _slopes(at_us[:, half:], level[:, half:])
-    now = np.median(level[:, -3:], axis=1)
     known = np.isfinite(limit_us) & (gentle > 0.0) & ((later > 0.0) | (at_us.shape[1] < 2 * LEAST_POINTS))
-    to_go = np.maximum(np.log(np.where(known, limit_us, 1.0)) - now, 0.0)
+    to_go = np.maximum(np.log(np.where(known, limit_us, 1.0)) - level[:, -1], 0.0)
     lower = to_go / np.where(known, steep, 1.0)
-    upper = np.minimum(np.expm1(np.minimum(to_go, 50.0)) / np.where(known, gentle, 1.0), 1e17)
+    duration = np.exp(np.minimum(level, 50.0))
+    rise, _ = _slopes(at_us, duration)
+    known &= rise > 0.0
+    to_rise = np.maximum(np.where(known, limit_us, 0.0) - duration[:, -1], 0.0)
+    upper = np.minimum(to_rise / np.where(known, rise, 1.0), 1e17)
     known &= lower <= TRUST * (at_us[:, -1] - at_us[:, 0])
     unknown = np.int64(UNKNOWN_US)
     return np.where(known, lower.astype(np.int64), unknown), np.where(known, upper.astype(np.int64), unknown)

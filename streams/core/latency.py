@@ -232,6 +232,9 @@ class Latency:
         if not (off.any() or was.any()):
             return
         table.off[lanes] = off
+        levels = self.levels.table
+        above = levels.level[lanes[off]] + samples.offset[off] - levels.centre[lanes[off]]
+        self.seasons.note(lanes[off], samples.at_us[off], above)
         begins = lanes[off & ~was]
         table.began_us[begins], table.spoiled[begins] = samples.at_us[off & ~was], False
         ended = was & ~off

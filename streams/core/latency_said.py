@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from streams.core.climb import UNKNOWN_US
+from streams.core.climb import left
 from streams.core.latency import Latency
 from streams.core.watermark import NEVER
 
@@ -44,8 +44,8 @@ class Said(NamedTuple):
 def said(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     """Return what the most telling detector that flags a lane says, the level's if none does, and the time left."""
     found = _found(latency, lane, group, tick_us)
-    left_us, upper_us = int(latency.climbs.left_us[lane]), int(latency.climbs.left_upper_us[lane])
-    return found if left_us == UNKNOWN_US else found._replace(left_us=left_us, left_upper_us=upper_us)
+    bounds = left(latency.climbs, lane, tick_us)
+    return found if bounds is None else found._replace(left_us=bounds[0], left_upper_us=bounds[1])
 
 
 def _found(latency: Latency, lane: int, group: int, tick_us: int) -> Said:

@@ -41,8 +41,14 @@ PRIOR_SCALE: Final = 0.19
 ROW_P: Final = 3e-6
 """Probability of a row of wild checks by chance, if each is as likely as it was so far."""
 
-RARE: Final = 0.005
-"""Wild checks under this share do not come three among five by chance."""
+RARE_P: Final = 1.25e-6
+"""Probability of three wild checks among five under which they do not come by chance."""
+
+LONGEST_ROW: Final = 15.0
+GROWN_UP: Final = 480.0
+PRIOR_RUNS: Final = 6.0
+RUN_MEMORY: Final = 0.98
+"""What is left of older runs of wild checks when one more ends."""
 
 WANDERS: Final = 6.0
 """The limit is at least so many standard deviations of the score: known long before its tail is."""
@@ -75,6 +81,7 @@ class LevelTable(Table):
         rising_us: Since when the score is suspicious; NEVER if it is not.
         wander: Mean square of the score, from its lower half only: what climbs does not widen it.
         wild: How often single checks score above the warning, learned slowly.
+        run: Wild checks in a row; runs: how many followed another one, and how many such rows ended, forgotten slowly.
         hot, cool: Checks in a row above the limit, under the clearing score.
         flagged, since_us: It has left its level, since that tick.
         away: Checks in a row off the level; rest, rest_spread: centre and spread of these.
@@ -90,6 +97,8 @@ class LevelTable(Table):
         "rising_us": Column(np.int64, NEVER),
         "wild": Column(np.float64, 0.0),
         "wander": Column(np.float64, PRIOR_WANDER),
+        "run": Column(np.int64, 0),
+        "runs": Column(np.float64, 0.0, (2,)),
         "hot": Column(np.int64, 0),
         "cool": Column(np.int64, 0),
         "flagged": Column(np.bool_, 0),
@@ -107,6 +116,8 @@ class LevelTable(Table):
     rising_us: Ints
     wild: Floats
     wander: Floats
+    run: Ints
+    runs: Floats
     hot: Ints
     cool: Ints
     flagged: Bools
@@ -201,9 +212,8 @@ class Levels:
         hot = np.where(is_hot, table.hot[lanes] + 1, 0)
         cool = np.where(score < clear, table.cool[lanes] + 1, 0)
         was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
-        # Three wild checks in a row keep the median high for three checks, and so on; three among five for one.
-        row = np.where(wild < RARE, 1.0, np.ceil(LOG_ROW_P / np.log(np.clip(wild, 1e-6, 0.5))))
-        patience = np.maximum(warn_ticks - 2, row)
+        excused = raw - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0) / spread
+        patience = np.maximum(warn_ticks - 2, self._row(lanes, excused, wild, was))
         left = ~was & (hot >= np.maximum(patience, 1))
         back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
@@ -235,6 +245,26 @@ class Levels:
         """End the episodes of these lanes: the innocent are learned by the limit. Shape (k,) each."""
         budget = self._policies.get("false_warnings_per_series_week", groups)
         self.tails.release(lanes, innocent, BUDGET_SHARE * budget)
+
+    def _row(self, lanes: Rows, raw: Floats, wild: Floats, flagged: Bools) -> Floats:
+        """Return how many high medians in a row are no chance. Shape (n,).
+
+        Three wild checks in a row keep the median high for three checks, and so on; three among five for one. How
+        likely another wild check follows one is learned from runs of them that ended.
+        """
+        table = self.table
+        is_wild, run, runs = (raw > WARN_SCORE) & ~flagged, table.run[lanes], table.runs[lanes]
+        ended = (run > 0) & ~is_wild & ~flagged
+        if ended.any():
+            # Of a young series a run may as well be its first fault.
+            weight = np.minimum(table.learned[lanes[ended]] / GROWN_UP, 1.0)
+            runs[ended] = RUN_MEMORY * runs[ended] + np.stack([weight * (run[ended] - 1.0), weight], axis=1)
+            table.runs[lanes] = runs
+        table.run[lanes] = np.where(is_wild, np.minimum(run + 1, 1000), 0)
+        wild = np.clip(wild, 1e-6, 0.5)
+        again = np.clip((runs[:, 0] + PRIOR_RUNS * wild) / (runs.sum(axis=1) + PRIOR_RUNS), wild, 0.9)
+        row = np.ceil(1.0 + (LOG_ROW_P - np.log(wild)) / np.log(again))
+        return np.where(10.0 * wild * again * again < RARE_P, 1.0, np.minimum(row, LONGEST_ROW))
 
     def _warm_up(self, lanes: Rows, log_us: Floats, needed: Any) -> None:
         table = self.table

@@ -29,8 +29,8 @@ SAID_PACE: Final = 0.5
 
 CLIP: Final = 8.0
 BUDGET_SHARE: Final = 0.25
-PRIOR_MEAN: Final = 1.6
-PRIOR_SCALE: Final = 0.19
+PRIOR_MEAN: Final = 0.9
+PRIOR_SCALE: Final = 0.22
 LEAST_LIMIT: Final = 2.5
 LEAST_RATIO: Final = 2.0
 LEAST_US: Final = 10_000.0
@@ -39,7 +39,7 @@ HOT_CHECKS: Final = 3
 COOL_CHECKS: Final = 20
 CLEAR: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.25
-YOUNG: Final = 40.0
+YOUNG: Final = 240.0
 """Before so many checks nothing is said."""
 
 
@@ -141,7 +141,10 @@ class Phases:
         fresh = seen == 0.0
         if fresh.any():
             centre[fresh], spread[fresh] = x[fresh], 4.0 * baseline.SPREAD_FLOOR
-        raw = (x - centre) / spread
+        # What the hour explains of the whole check it explains of any phase.
+        usual = np.maximum(samples.offset, samples.excuse)[:, None]
+        slower = x - centre
+        raw = np.where(slower > 0.0, np.maximum(slower - usual, 0.0), slower) / spread
         score = table.score[lanes]
         score += PACE * (np.minimum(np.maximum(raw, -CLIP), CLIP) - score)
         now = table.now[lanes]

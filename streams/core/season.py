@@ -149,20 +149,21 @@ class Seasons:
             at_us: The middle of each block.
             above: Mean log latency less the slow level, finite.
             share: Of an hour that the block lasted.
-            flagged: The series is off its level.
+            flagged: The series is off its level: nothing is learned but by `note`.
         """
-        above = np.clip(above, -CLIP, CLIP)
-        hour = _bin(at_us, HOURS)
-        if flagged.any():
-            lane, hours = lanes[flagged], hour[flagged]
-            self.table.pending[lane, hours] = np.fmax(self.table.pending[lane, hours], above[flagged])
-            kept = ~flagged
-            lanes, at_us, above, share, hour = lanes[kept], at_us[kept], above[kept], share[kept], hour[kept]
+        kept = ~flagged
+        lanes, at_us, above, share = lanes[kept], at_us[kept], np.clip(above[kept], -CLIP, CLIP), share[kept]
         if lanes.size:
+            hour = _bin(at_us, HOURS)
             self._compare(lanes, at_us, above, share)
             self._mean(lanes, at_us, above, share)
             upper = self.table.upper[lanes, hour]
             self.table.upper[lanes, hour] = np.maximum(upper * FADES**share, np.minimum(upper, above))
+
+    def note(self, lanes: Rows, at_us: Ints, above: Floats) -> None:
+        """Note how far series that are off their level lie above it now, until `release` says what that meant."""
+        hour, above = _bin(at_us, HOURS), np.clip(above, 0.0, CLIP)
+        self.table.pending[lanes, hour] = np.fmax(self.table.pending[lanes, hour], above)
 
     def release(self, lanes: Rows, innocent: Bools) -> None:
         """End the episodes of these lanes: what was innocent excuses its hours from now on, and is learned."""
