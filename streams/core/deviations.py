@@ -1,6 +1,7 @@
 """Deviations as they are published: one as a series leaves its norm, one as it is back. Latency has its own file."""
 
 from streams.contract import VERSION, Deviation, derived_id
+from streams.core.flaps import FLAPPING
 from streams.core.forecast import UNKNOWN_US
 from streams.core.metric_level import MetricChanges
 from streams.core.readings import Reading
@@ -26,6 +27,27 @@ def of_failures(state: State, group: int, tick_us: int, *, active: bool) -> Devi
         score=state.failures.score(group),
         value=float(groups.failures[group] / max(groups.checks[group], 1)),
         baseline=state.failures.normal(group),
+    )
+
+
+def of_flaps(state: State, group: int, tick_us: int, *, active: bool) -> Deviation:
+    """Return the deviation of a group that was down several times, or was not for long; its value is how often."""
+    table = state.flaps.table
+    target, probe = state.registry.groups[group]
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, None, FLAPPING, tick_us, str(active)),
+        target=target,
+        probe=probe,
+        location=None,
+        metric=FLAPPING,
+        detector=FLAPPING,
+        tick_us=tick_us,
+        since_us=int(table.since_us[group]),
+        active=active,
+        score=float(table.count[group]),
+        value=float(table.count[group]),
+        baseline=state.flaps.normal(group, tick_us),
     )
 
 

@@ -159,6 +159,7 @@ class Failures:
         wiped = outage[turn.local]
         lanes.reports[turn.lanes[wiped]] = lanes.fails[turn.lanes[wiped]] = 0
         lanes.sums[turn.lanes[wiped]] = 0.0
+        lanes.elsewhere[turn.lanes[wiped]] = False
         groups.score[group[outage]] = 0.0
         surprising = self._window(turn, reports, fails, normal, was)
         left = ~was & (groups.score[group] >= 1.0) & ~failing
@@ -183,6 +184,12 @@ class Failures:
         table = self.groups
         ratio, learned = table.ratio[group : group + 1], table.learned[group : group + 1]
         return float(_normal(ratio, learned, self._policies.of(group).expected_failure_ratio)[0])
+
+    def lost(self, groups: Rows) -> Floats:
+        """Return the share of checks that fail by themselves, never 0: one more than was seen; shape (n,)."""
+        learned = np.minimum(self.groups.learned[groups], MEMORY)
+        lost: Floats = self.groups.ratio[groups] + 1.0 / learned
+        return lost
 
     def _shift(self, turn: Round) -> tuple[Bits, Bits]:
         """Move the windows on by one tick and return their bits by lane of the round."""
@@ -210,11 +217,12 @@ class Failures:
         """Move all sums on, and note by group the largest that all locations agree on, by its limit."""
         lanes, lane, local = self.lanes, turn.lanes, turn.local
         here = reports > 0
+        self._join(turn, here, reports)
         alone = (turn.total(here) == 1)[local]
         seen = np.where(alone, reported[local], reported[local] - turn.reported)
         bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
         begins = bad & ~lanes.elsewhere[lane]
-        told = seen > 0
+        told = here & (seen > 0)
         lanes.elsewhere[lane[told]] = bad[told]
         step, limit = _steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
         # A tick that goes on failing says nothing new.
@@ -225,6 +233,19 @@ class Failures:
         least = np.minimum.reduceat(agreed, turn.first, axis=0)
         least[~np.isfinite(least)] = 0.0
         self.groups.score[turn.groups] = least.max(axis=1)
+
+    def _join(self, turn: Round, here: Bools, reports: Bits) -> None:
+        """A location that reports for the first time in a window knows what the others know; who is away nothing.
+
+        When it became known that there is such a location makes no difference then.
+        """
+        lanes, lane = self.lanes, turn.lanes
+        lanes.sums[lane[~here]], lanes.elsewhere[lane[~here]] = 0.0, False
+        new = here & (reports == _ONE)
+        if new.any():
+            most = np.maximum.reduceat(lanes.sums[lane], turn.first, axis=0)
+            lanes.sums[lane[new]] = most[turn.local[new]]
+            lanes.elsewhere[lane[new]] = np.logical_or.reduceat(lanes.elsewhere[lane], turn.first)[turn.local[new]]
 
     def _budget(self, groups: Rows) -> Floats:
         budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups) / RISEN.size

@@ -20,6 +20,7 @@ import msgspec
 from streams.contract import SERVICE, VERSION, Incident, IncidentEffect, Reason, Severity, derived_id
 from streams.core.cause import company_cause, outage_cause, warning_cause
 from streams.core.company import ALONE, Company
+from streams.core.flaps import FLAPPING
 from streams.core.signs import Finding, Sign
 from streams.policy import IncidentPolicy
 
@@ -129,7 +130,11 @@ def pages_early(reasons: Sequence[Reason], policy: IncidentPolicy) -> bool:
 
 def counts_failures(reason: Reason) -> bool:
     """Say whether a reason rests on failed checks: such a reason may be a location's and not the target's."""
-    return reason.kind in (PARTIAL_FAILURE, "failing") or reason.metric == "failure_ratio" or reason.failure is not None
+    return (
+        reason.kind in (PARTIAL_FAILURE, "failing", FLAPPING)
+        or reason.metric == "failure_ratio"
+        or reason.failure is not None
+    )
 
 
 def _signal(reason: Reason) -> str:

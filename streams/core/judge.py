@@ -10,7 +10,7 @@ from streams.core.pending import NO_TEXT, Runs
 from streams.core.quorum import FAILING, UNKNOWN, judge, majority
 from streams.core.reasons import reasons_of, silence
 from streams.core.state import State
-from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, METRIC_OFF, MISSED, PART_SILENT, SLOW
+from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, FLAPS, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Bools, Ints, Rows
 from streams.core.ticks import Round
 from streams.core.verdict import ProbeState
@@ -197,12 +197,13 @@ class Judge:
         slow = turn.total(turn.reported & state.latency.episodes.off[lane])
         slow_here = (reported > 0) & (slow >= majority(reported))
         often = state.failures.groups.flagged[group]
+        flaps = state.flaps.table.flagged[group]
         metric_off = turn.total(turn.reported & (state.lanes.metrics[lane] > 0)) > 0
-        code = judge(reported=reported, failed=failed, deviates=slow_here | often | metric_off)
+        code = judge(reported=reported, failed=failed, deviates=slow_here | often | flaps | metric_off)
         part_silent = turn.total(state.ticks.lanes.silent[lane]) > 0
         kinds = FAILS * (code == FAILING) + FAILS_IN_PART * ((failed > 0) & (code != FAILING))
         kinds = kinds + MISSED * (reported == 0) + SLOW * slow_here + METRIC_OFF * metric_off
-        kinds = kinds + FAILS_OFTEN * (often & (code != FAILING)) + PART_SILENT * part_silent
+        kinds = kinds + (FAILS_OFTEN * often + FLAPS * flaps) * (code != FAILING) + PART_SILENT * part_silent
         switched = self._lanes(turn)
         changed = (code != groups.code[group]) | (kinds != groups.kinds[group]) | forecast
         changed |= turn.total(switched | silence_changed) > 0

@@ -84,6 +84,12 @@ class SeriesJudge:
                 for place in places.tolist():
                     group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
                     self._deviations.append(deviations.of_failures(state, group, tick_us, active=active))
+        flaps = state.flaps.update(turn, failing, state.failures.lost(turn.groups), interval_us)
+        if flaps is not None:
+            for places, active in ((flaps.left, True), (flaps.back, False)):
+                for place in places.tolist():
+                    group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
+                    self._deviations.append(deviations.of_flaps(state, group, tick_us, active=active))
 
     def _metrics(self, turn: Round, runs: Runs, places: Rows) -> Bools:
         """Judge the levels of a round's metrics; say which groups have other ones off their norm. Shape (m,)."""

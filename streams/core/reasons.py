@@ -7,10 +7,11 @@ from streams.contract import SERVICE, Reason
 from streams.core.cause import count, instant, names, span
 from streams.core.forecast import CERTIFICATE, UNKNOWN_US
 from streams.core.pending import NO_TEXT
+from streams.core.reasons_failures import fails_often, flapping
 from streams.core.reasons_latency import slow
 from streams.core.reasons_metric import metrics_off
 from streams.core.state import State
-from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, METRIC_OFF, MISSED, PART_SILENT, SLOW
+from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, FLAPS, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Rows
 from streams.policy import DAY_US
 
@@ -41,7 +42,9 @@ def reasons_of(
     if kinds & SLOW:
         found.append(slow(state, group, tick_us, reported))
     if kinds & FAILS_OFTEN:
-        found.append(_fails_often(state, group))
+        found.append(fails_often(state, group))
+    if kinds & FLAPS:
+        found.append(flapping(state, group, tick_us))
     if kinds & METRIC_OFF:
         found += metrics_off(state, group, tick_us, reported)
     if kinds & MISSED:
@@ -99,26 +102,6 @@ def _cause(state: State, lane: int) -> str:
     reason = state.reasons.text(int(state.lanes.reason[lane])) or "failure"
     status = int(state.lanes.status[lane])
     return f"{reason} {status}" if reason == "http_status" and status != NO_TEXT else reason
-
-
-def _fails_often(state: State, group: int) -> Reason:
-    groups = state.failures.groups
-    failures, checks = int(groups.failures[group]), int(groups.checks[group])
-    lanes = state.registry.lanes_of(group)
-    where = _locations(state, lanes[state.failures.lanes.fails[lanes] > 0])
-    normal = state.failures.normal(group)
-    return Reason(
-        kind="failure_ratio",
-        subject=SERVICE,
-        text=f"{failures} of the last {checks} checks failed, normally {normal:.1%}, at {names(where)}",
-        probe=state.registry.groups[group][1],
-        since_us=int(groups.since_us[group]),
-        locations=where,
-        metric="failure_ratio",
-        value=failures / max(checks, 1),
-        baseline=normal,
-        score=state.failures.score(group),
-    )
 
 
 def _missed(state: State, group: int, lanes: Rows, tick_us: int) -> Reason:

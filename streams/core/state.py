@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from streams.core.failures import Failures
+from streams.core.flaps import Flaps
 from streams.core.forecast import Forecasts, kind_of
 from streams.core.latency import Latency
 from streams.core.metric_level import MetricLevels
@@ -23,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-4"
+CODE: Final = "detect-5"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -50,6 +51,7 @@ class State:
         self.lanes = LaneStates()
         self.latency = Latency(self.policies)
         self.failures = Failures(self.policies)
+        self.flaps = Flaps(self.policies)
         self.forecasts = Forecasts(self.policies)
         self.metric_levels = MetricLevels(self.policies)
         self.metric_readings = Readings(self.metric_levels.add)
@@ -81,6 +83,7 @@ class State:
         self.groups.grow(len(registry.groups))
         self.groups.born_us[first : len(registry.groups)] = born_us
         self.failures.groups.grow(len(registry.groups))
+        self.flaps.table.grow(len(registry.groups))
         for table in (self.lanes, self.failures.lanes):
             table.grow(len(registry.lanes))
         self.latency.grow(len(registry.lanes))
@@ -139,6 +142,7 @@ class State:
             **self.latency.arrays(),
             **self.failures.groups.arrays("failure_group"),
             **self.failures.lanes.arrays("failure_lane"),
+            **self.flaps.table.arrays("flap"),
             **self.forecasts.table.arrays("forecast"),
             **self.metric_levels.table.arrays("metric_level"),
             "rows": self.rows.view(np.uint8),
@@ -174,6 +178,7 @@ class State:
         self.latency.load(arrays, lanes)
         self.failures.groups.load("failure_group", arrays, groups)
         self.failures.lanes.load("failure_lane", arrays, lanes)
+        self.flaps.table.load("flap", arrays, groups)
         self.metrics = [str(metric) for metric in meta["metrics"]]
         self.forecasts.table.load("forecast", arrays, len(self.metrics))
         self.metric_readings.load(meta["metric_names"], arrays["metric_readings"])

@@ -16,6 +16,7 @@ SLOW: Final = 8
 FAILS_OFTEN: Final = 16
 PART_SILENT: Final = 32
 METRIC_OFF: Final = 64
+FLAPS: Final = 128
 """Bits of `kinds`: which kinds of reasons a group has. Forecasts are counted apart."""
 
 
