@@ -4,14 +4,12 @@
        ◀── its pid, its end ───          └─ fork ──▶ forewarn producer --location here
 
 Each of six commands would import for 1.3 s and hold 70 MB of what the others hold too. Forked, they have the modules at
-once, and share the memory until they write to it. What runs is the command itself: `forewarn.cli.run` with its words.
+once, and share the memory until they write to it.
 
-The nursery has one thread and no event loop, so forking it is safe. Where forking after imports is not (macOS: system
-libraries refuse), `popen` starts the same commands.
+This is the nursery as its owner sees it; the process itself is `nursery_process`. Where forking after imports is not
+safe (macOS: system libraries refuse), `popen` starts the same commands.
 """
 
-import gc
-import importlib
 import json
 import os
 import select
@@ -23,23 +21,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from analytics.lean_arrow import leave_pandas_out
 from forewarn.embedded.process import LEAN
-from forewarn.leash import PARENT
 from producers.errors import ForewarnError
 
-MODULES: Final = (
-    *("forewarn.cli", "forewarn.commands.worker", "forewarn.commands.migrate", "forewarn.commands.producer"),
-    *("streams.detect", "streams.incidents", "streams.alerts", "analytics.sink"),
-    # What would be imported at the first message otherwise, by each of them.
-    *("aiohttp.web", "concurrent.futures.thread", "encodings.idna", "encodings.utf_8_sig", "pyarrow.compute"),
-    *("faust.assignor.leader_assignor", "faust.fixups.django", "faust.tables.manager", "faust.tables.recovery"),
-    *("faust.transport.conductor", "faust.transport.drivers.aiokafka", "faust.windows", "faust.worker"),
-    *("faust.app.router", "faust.events", "faust.topics", "faust.transport.utils", "numpy.ma", "typer._adapters"),
-    *("anyio._backends._asyncio", "pydantic.type_adapter", "zoneinfo"),
-)
 COMMAND: Final = (sys.executable, "-m", "forewarn")
 """How every command begins that can be started here."""
 
@@ -74,7 +60,7 @@ class Nursery:
         with theirs, self._log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 # The directory is for people and `ps` alone: which installation this is.
-                [sys.executable, "-m", "forewarn.embedded.nursery", str(self._data_dir)],
+                [sys.executable, "-m", "forewarn.embedded.nursery_process", str(self._data_dir)],
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
@@ -213,85 +199,3 @@ class Offspring:
     def kill(self) -> None:
         """See Process."""
         self.send_signal(signal.SIGKILL)
-
-
-def _serve(line: socket.socket) -> list[str] | None:
-    """Fork for each line. Returns in every forked process with its words, and in the nursery when `up` has gone."""
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    received = b""
-    while True:
-        ready, _, _ = select.select([line.fileno(), woken], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
-            _tell_ends(line)
-        if line.fileno() not in ready:
-            continue
-        chunk = line.recv(65536)
-        if not chunk:
-            return None
-        *asked, received = (received + chunk).split(b"\n")
-        for text in asked:
-            one = json.loads(text)
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for descriptor in (woken, wake):
-                    os.close(descriptor)
-                line.close()
-                _become(one)
-                return list(one["words"])
-            line.sendall(json.dumps({"started": pid}).encode() + b"\n")
-
-
-def _tell_ends(line: socket.socket) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        line.sendall(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
-
-
-def _become(asked: Mapping[str, Any]) -> None:
-    """Take a session, an environment, a log and a name of its own, as a process that was started alone has them."""
-    parent = os.getppid()
-    os.setsid()
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    os.environ[PARENT] = str(parent)
-    log = os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for descriptor in (log, nothing):
-        os.close(descriptor)
-    # For `ps` and `top`; the command line is the nursery's.
-    Path("/proc/self/comm").write_text(f"fw {' '.join(word for word in asked['words'][:3] if word[0] != '-')}"[:15])
-
-
-def main() -> int:
-    """Import everything, then fork for whoever asks on standard input."""
-    line = socket.socket(fileno=os.dup(0))
-    for module in MODULES:
-        importlib.import_module(module)
-    leave_pandas_out()
-    gc.collect()
-    gc.freeze()  # what all have in common is not looked through by each, which would copy it
-    words = _serve(line)
-    if words is None:
-        return 0
-    from forewarn.cli import run  # noqa: PLC0415 - imported above by name
-
-    return run(words)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
