@@ -13,15 +13,19 @@ from forewarn.cli_parts import app
 
 __all__ = ["app"]
 
-_store = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Look after the store.",
+_store = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(_store, name="store", short_help="Look after the store: check, repair.")
+
+
+@_store.callback(
     epilog="""\b
 Example:
-  forewarn store check --help""",
+  forewarn store check --help"""
 )
-app.add_typer(_store, name="store", short_help="Look after the store: check, repair.")
+def store(context: typer.Context) -> None:
+    """Look after the store."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @_store.command(
