@@ -1,43 +1,57 @@
 """What a verdict says of each subject of its target, given the locations that are in trouble."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.contract import SERVICE, Reason, Verdict
 from streams.core.incident import PARTIAL_FAILURE, counts_failures
 from streams.core.landscape import SILENCE
 from streams.core.signs import Finding, Sign
+from streams.policy import SECOND_US
 
 MISSED: Final = "missed"
+LATENCY: Final = "latency"
+PRESENT: Final = frozenset({PARTIAL_FAILURE, "failing"})
+"""Kinds of reasons that speak of this very tick and remember nothing."""
+
 UNSEEN: Final = frozenset({SILENCE, MISSED})
 """Kinds of reasons that say that nothing is known: they make nothing abnormal, and nothing well."""
 
 
-def depends_on_locations(verdict: Verdict) -> bool:
-    """Say whether a location's trouble could explain this verdict, so that it must wait until that is known.
+SLOW_BEFORE_US: Final = 600 * SECOND_US
+"""A network is slow for so long before it loses checks."""
 
-    A slow answer is the target's own and is told at once; a failed check may be the location's.
+LINGERS_INTERVALS: Final = 64
+"""Detectors remember so many ticks: so long after a location's trouble they may still speak of it."""
+
+
+class Hold(NamedTuple):
+    """A location that is in trouble, or was: what it says of this time is its own and not the targets'.
+
+    Attributes:
+        from_us: The fault began at this time or after it.
+        until_us: When it ended; None while it lasts.
     """
-    if verdict.verdict in ("healthy", "unknown"):
-        return False
-    return bool(verdict.verdict == "failing" or verdict.failed or any(map(counts_failures, verdict.reasons)))
+
+    from_us: int
+    until_us: int | None = None
 
 
-def service_finding(verdict: Verdict, held_from: Mapping[str, int]) -> tuple[Finding, bool]:
+def service_finding(verdict: Verdict, holds: Mapping[str, Hold]) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
         verdict: Of one target.
-        held_from: The locations in trouble; a failure that began earlier is not theirs.
+        holds: The locations that are in trouble, or were; what began earlier is not theirs.
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
     reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
-        if _all_held(verdict.failed, held_from, verdict.since_us):
+        if _fails_by_trouble(verdict, holds):
             return _finding(verdict, Sign.UNKNOWN, ()), True
         return _finding(verdict, Sign.FAILING, reasons), False
-    kept = [reason for reason in reasons if not _all_held(_places(reason, verdict), held_from, None)]
+    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds)]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
         return _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept), len(kept) < len(reasons)
@@ -46,7 +60,8 @@ def service_finding(verdict: Verdict, held_from: Mapping[str, int]) -> tuple[Fin
         unseen = any(map(_says_unseen, verdict.reasons))
         return _finding(verdict, Sign.UNKNOWN if unseen else Sign.HEALTHY, ()), False
     # What is wrong is the location's. Where another one sees the target well, it is well.
-    elsewhere = set(verdict.reported) - set(verdict.failed) - held_from.keys()
+    doubted = {location for reason in reasons for location in _places(reason, verdict)}
+    elsewhere = set(verdict.reported) - set(verdict.failed) - doubted - _troubled(holds)
     return _finding(verdict, Sign.HEALTHY if elsewhere else Sign.UNKNOWN, ()), True
 
 
@@ -92,13 +107,39 @@ def _finding(verdict: Verdict, sign: Sign, reasons: Collection[Reason]) -> Findi
     )
 
 
-def _places(reason: Reason, verdict: Verdict) -> Collection[str]:
+def _places(reason: Reason, verdict: Verdict) -> set[str]:
     if reason.locations:
-        return reason.locations
-    return verdict.failed if counts_failures(reason) else ()
+        return set(reason.locations)
+    return set(verdict.failed) if counts_failures(reason) else set()
 
 
-def _all_held(locations: Collection[str], held_from: Mapping[str, int], since_us: int | None) -> bool:
-    return bool(locations) and all(
-        location in held_from and (since_us is None or since_us >= held_from[location]) for location in locations
+def _troubled(holds: Mapping[str, Hold]) -> set[str]:
+    return {location for location, hold in holds.items() if hold.until_us is None}
+
+
+def _fails_by_trouble(verdict: Verdict, holds: Mapping[str, Hold]) -> bool:
+    troubled = _troubled(holds)
+    return bool(verdict.failed) and all(
+        location in troubled and verdict.since_us >= holds[location].from_us for location in verdict.failed
     )
+
+
+def _is_locations(reason: Reason, verdict: Verdict, holds: Mapping[str, Hold]) -> bool:
+    """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were."""
+    places = _places(reason, verdict)
+    if not places or not all(location in holds for location in places):
+        return False
+    if counts_failures(reason) and places <= _troubled(holds):
+        return True
+    if reason.kind in PRESENT or not (counts_failures(reason) or reason.metric == LATENCY):
+        return False  # a reading of the target's own machine is no matter of the network
+    return all(_covers(holds[location], reason, verdict) for location in places)
+
+
+def _covers(hold: Hold, reason: Reason, verdict: Verdict) -> bool:
+    if reason.since_us < hold.from_us - SLOW_BEFORE_US:
+        return False
+    if hold.until_us is None:
+        return True
+    lingers_us = LINGERS_INTERVALS * verdict.interval_us
+    return reason.since_us <= hold.until_us and verdict.tick_us <= hold.until_us + lingers_us

@@ -19,7 +19,7 @@ import msgspec
 from producers.topics import partition_of
 from streams.contract import SERVICE, Incident, TickSummary, Verdict
 from streams.core.company import Companies, Condition
-from streams.core.findings import depends_on_locations, forecast_findings, service_finding
+from streams.core.findings import Hold, forecast_findings, service_finding
 from streams.core.incident import SubjectState, accompany, step, waits
 from streams.core.landscape import Seen, is_anchor
 from streams.core.locations import Locations
@@ -28,7 +28,7 @@ from streams.core.snapshot import pack, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-2"
+CODE: Final = "incidents-3"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1
@@ -85,6 +85,7 @@ class _State(msgspec.Struct, kw_only=True):
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
     silences: dict[str, Incident]
+    past: dict[str, Hold]
     conditions: dict[str, Condition]
 
 
@@ -171,6 +172,7 @@ class Incidents:
             targets=self._locations.landscape.targets,
             troubles=self._locations.troubles,
             silences=self._locations.silences,
+            past=self._locations.past,
             conditions=self._companies.conditions,
         )
         return pack({"incidents": state}, {})
@@ -196,7 +198,9 @@ class Incidents:
         self._closed = closed
         self._leading_us, self._now_us, self._lateness_us = state.leading_us, state.now_us, state.lateness_us
         self._tracks, self._queue, self._deferred = state.tracks, state.queue, state.deferred
-        self._locations = Locations(policy=self._policy, troubles=state.troubles, silences=state.silences)
+        self._locations = Locations(
+            policy=self._policy, troubles=state.troubles, silences=state.silences, past=state.past
+        )
         self._locations.landscape.rebuild(state.targets)
         self._companies = Companies(self._expectations, state.conditions)
 
@@ -294,9 +298,7 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        # A slow answer is the target's own, wherever it was seen.
-        held_from = self._locations.held_from() if depends_on_locations(verdict) else {}
-        finding, held = service_finding(again, held_from)
+        finding, held = service_finding(again, self._locations.holds())
         revisions = self._step_service(track, verdict, finding)
         if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)

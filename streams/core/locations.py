@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.contract import Incident, Verdict
+from streams.core.findings import Hold
 from streams.core.landscape import Landscape
 from streams.core.trouble import RECOUNT_US, Trouble, judge_silence, judge_trouble, tell
 from streams.policy import IncidentPolicy
@@ -19,12 +20,17 @@ class Wake(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Locations:
-    """The landscape, and the incidents of locations that are open over it."""
+    """The landscape, and the incidents of locations that are open over it.
+
+    Attributes:
+        past: The last trouble of each location that had one: detectors remember it.
+    """
 
     policy: IncidentPolicy
     landscape: Landscape = field(default_factory=Landscape)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     silences: dict[str, Incident] = field(default_factory=dict)
+    past: dict[str, Hold] = field(default_factory=dict)
 
     def advance(self, at_us: int, verdicts: Iterable[Verdict], due: Iterable[str]) -> tuple[list[Incident], list[Wake]]:
         """Take in the verdicts of one event time, judge the locations that they touch and those that are due.
@@ -51,9 +57,9 @@ class Locations:
         revisions += self._judge_silences(touched, due, at_us, wakes)
         return revisions + self._tell(due, at_us), wakes
 
-    def held_from(self) -> Mapping[str, int]:
-        """Return the locations in trouble, each with the time from which its word is not taken."""
-        return {location: trouble.from_us for location, trouble in self.troubles.items()}
+    def holds(self) -> Mapping[str, Hold]:
+        """Return the locations that are in trouble or were, each with the time of which its word is not taken."""
+        return self.past | {location: Hold(trouble.from_us) for location, trouble in self.troubles.items()}
 
     def open(self) -> list[Incident]:
         """Return the open incidents of locations."""
@@ -89,6 +95,8 @@ class Locations:
     ) -> None:
         if trouble is None:
             self.troubles.pop(location, None)
+            if before is not None:
+                self.past[location] = Hold(before.from_us, at_us)
             return
         self.troubles[location] = trouble
         if before is None:

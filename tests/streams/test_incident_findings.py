@@ -6,7 +6,7 @@ import pytest
 
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
 from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
-from streams.core.findings import depends_on_locations, forecast_findings, service_finding
+from streams.core.findings import LINGERS_INTERVALS, Hold, forecast_findings, service_finding
 from streams.core.signs import Sign
 
 SINCE_US = 1_795_341_605_000_000
@@ -79,29 +79,57 @@ def test_what_a_verdict_says_of_the_service(which: Verdict, sign: Sign) -> None:
         (verdict("degraded", PARTIAL, failed="ams"), Sign.HEALTHY, True),
         (verdict("degraded", PARTIAL, failed="ams", reported="ams"), Sign.UNKNOWN, True),
         (verdict("degraded", PARTIAL, RATIO, LATENCY, failed="ams"), Sign.HEALTHY, True),
-        (verdict("degraded", reason("latency_level", locations=["ams", "fra"])), Sign.DEGRADED, False),
+        (
+            verdict("degraded", reason("latency_level", metric="latency", locations=["ams", "fra"])),
+            Sign.DEGRADED,
+            False,
+        ),
+        (verdict("degraded", LATENCY), Sign.HEALTHY, True),
+        (verdict("degraded", LATENCY, reported="ams"), Sign.UNKNOWN, True),
+        (verdict("degraded", reason("metric_level", metric="load", locations=["ams"])), Sign.DEGRADED, False),
         (verdict("degraded", reason("partial_failure"), failed="fra"), Sign.PARTIAL, False),
         (verdict("healthy"), Sign.HEALTHY, False),
     ],
 )
 def test_what_a_location_in_trouble_says_is_not_taken(which: Verdict, sign: Sign, held: bool) -> None:
     """With ams in trouble: well where another location sees it well, else unknown; what others say stands."""
-    finding, is_held = service_finding(which, {"ams": SINCE_US - 1})
+    finding, is_held = service_finding(which, {"ams": Hold(SINCE_US - 1)})
     assert (finding.sign, is_held) == (sign, held)
 
 
 def test_what_failed_before_the_trouble_is_taken() -> None:
     """It failed for a reason of its own."""
     failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
-    assert service_finding(failing, {"ams": SINCE_US + 1})[0].sign is Sign.FAILING
+    assert service_finding(failing, {"ams": Hold(SINCE_US + 1)})[0].sign is Sign.FAILING
 
 
-def test_only_what_rests_on_failed_checks_waits() -> None:
-    """Slowness and forecasts are the target's own."""
-    waits = [depends_on_locations(verdict("degraded", one)) for one in (LATENCY, DISK, PARTIAL, RATIO)]
-    assert waits == [False, False, True, True]
-    assert depends_on_locations(verdict("failing", failed="ams"))
-    assert not depends_on_locations(verdict("unknown", SILENCE, reported=""))
+def test_what_was_slow_long_before_the_trouble_is_taken() -> None:
+    """The network may be slow for ten minutes before it loses checks, not for longer."""
+    early = verdict("degraded", LATENCY, reported="ams")
+    minutes_us = 60_000_000
+    assert service_finding(early, {"ams": Hold(SINCE_US + 10 * minutes_us)})[0].sign is Sign.UNKNOWN
+    assert service_finding(early, {"ams": Hold(SINCE_US + 10 * minutes_us + 1)})[0].sign is Sign.DEGRADED
+
+
+@pytest.mark.parametrize("which", [LATENCY, RATIO])
+@pytest.mark.parametrize(
+    ("from_us", "until_us", "sign"),
+    [
+        (SINCE_US - 1, SINCE_US, Sign.UNKNOWN),
+        (SINCE_US - 1, SINCE_US - 1, Sign.DEGRADED),  # it began after the trouble
+        (SINCE_US - 10**9, SINCE_US + 60_000_000 - LINGERS_INTERVALS * 30_000_000, Sign.DEGRADED),
+    ],
+)
+def test_what_detectors_remember_of_a_trouble_that_has_ended_is_the_locations_too(
+    which: Reason, from_us: int, until_us: int, sign: Sign
+) -> None:
+    """As long as they remember, and only if it began then; what fails at this very tick is the target's."""
+    holds = {"ams": Hold(from_us, until_us)}
+    assert service_finding(verdict("degraded", which, reported="ams"), holds)[0].sign is sign
+    now = verdict("degraded", PARTIAL, failed="ams")
+    assert service_finding(now, holds)[0].sign is Sign.PARTIAL
+    failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
+    assert service_finding(failing, holds)[0].sign is Sign.FAILING
 
 
 @pytest.mark.parametrize(
