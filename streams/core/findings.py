@@ -21,8 +21,8 @@ UNSEEN: Final = frozenset({SILENCE, MISSED})
 SLOW_BEFORE_US: Final = 600 * SECOND_US
 """A network is slow for so long before it loses checks."""
 
-LINGERS_INTERVALS: Final = 64
-"""Detectors remember so many ticks: so long after a location's trouble they may still speak of it."""
+LINGERS_INTERVALS: Final = 180
+"""So long after a location's trouble detectors may still speak of it: windows end sooner, sums fade slowly."""
 
 
 class Hold(NamedTuple):

@@ -117,7 +117,6 @@ def test_what_was_slow_long_before_the_trouble_is_taken() -> None:
     [
         (SINCE_US - 1, SINCE_US, Sign.UNKNOWN),
         (SINCE_US - 1, SINCE_US - 1, Sign.DEGRADED),  # it began after the trouble
-        (SINCE_US - 10**9, SINCE_US + 60_000_000 - LINGERS_INTERVALS * 30_000_000, Sign.DEGRADED),
     ],
 )
 def test_what_detectors_remember_of_a_trouble_that_has_ended_is_the_locations_too(
@@ -130,6 +129,16 @@ def test_what_detectors_remember_of_a_trouble_that_has_ended_is_the_locations_to
     assert service_finding(now, holds)[0].sign is Sign.PARTIAL
     failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
     assert service_finding(failing, holds)[0].sign is Sign.FAILING
+
+
+@pytest.mark.parametrize(("later_us", "sign"), [(0, Sign.UNKNOWN), (1, Sign.DEGRADED)])
+def test_a_trouble_is_remembered_for_so_many_intervals_and_no_longer(later_us: int, sign: Sign) -> None:
+    """What still deviates then is the target's."""
+    tick_us = SINCE_US + 60_000_000
+    until_us = tick_us - LINGERS_INTERVALS * 30_000_000 - later_us
+    which = reason("failure_ratio", metric="failure_ratio", locations=["ams"], since_us=until_us - 1)
+    holds = {"ams": Hold(until_us - 10, until_us)}
+    assert service_finding(verdict("degraded", which, reported="ams"), holds)[0].sign is sign
 
 
 @pytest.mark.parametrize(
