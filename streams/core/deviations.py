@@ -2,7 +2,7 @@
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.flaps import FLAPPING
-from streams.core.forecast import UNKNOWN_US
+from streams.core.forecast import MEMORY, UNKNOWN_US
 from streams.core.metric_level import MetricChanges
 from streams.core.readings import Reading
 from streams.core.state import State
@@ -71,7 +71,7 @@ def of_forecast(state: State, series: int, tick_us: int) -> Deviation:
         active=active,
         score=float(table.score[series]),
         value=float(table.last[series]),
-        limit=0.0,
+        limit=1.0 if table.kind[series] == MEMORY else 0.0,
         time_left_us=None if left_us == UNKNOWN_US else left_us,
         time_left_upper_us=None if upper_us == UNKNOWN_US else upper_us,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from streams.contract import SERVICE, Reason
 from streams.core.cause import count, instant, names, span
-from streams.core.forecast import CERTIFICATE, UNKNOWN_US
+from streams.core.forecast import CERTIFICATE, MEMORY, UNKNOWN_US
 from streams.core.pending import NO_TEXT
 from streams.core.reasons_failures import fails_often, flapping
 from streams.core.reasons_latency import slow
@@ -128,7 +128,8 @@ def _forecast(state: State, group: int, series: list[int]) -> Reason:
         text = f"certificate has {value:.1f} days left, seen at {names(where)}"
     else:
         until = f"{span(left_us)} to {span(upper_us)}" if upper_us != UNKNOWN_US else f"{span(left_us)} or more"
-        text = f"{metric} is {value:.1%} and falls, {until} left, at {names(where)}"
+        moves = "rises" if table.kind[least] == MEMORY else "falls"
+        text = f"{metric} is {value:.1%} and {moves}, {until} left, at {names(where)}"
     return Reason(
         kind="forecast",
         subject=metric,
@@ -139,7 +140,7 @@ def _forecast(state: State, group: int, series: list[int]) -> Reason:
         locations=where,
         metric=metric,
         value=value,
-        limit=0.0,
+        limit=1.0 if table.kind[least] == MEMORY else 0.0,
         score=float(table.score[least]),
         time_left_us=None if left_us == UNKNOWN_US else left_us,
     )

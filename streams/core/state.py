@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-5"
+CODE: Final = "detect-6"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -143,7 +143,7 @@ class State:
             **self.failures.groups.arrays("failure_group"),
             **self.failures.lanes.arrays("failure_lane"),
             **self.flaps.table.arrays("flap"),
-            **self.forecasts.table.arrays("forecast"),
+            **self.forecasts.arrays(),
             **self.metric_levels.table.arrays("metric_level"),
             "rows": self.rows.view(np.uint8),
             "readings": self.readings.view(np.uint8),
@@ -180,7 +180,7 @@ class State:
         self.failures.lanes.load("failure_lane", arrays, lanes)
         self.flaps.table.load("flap", arrays, groups)
         self.metrics = [str(metric) for metric in meta["metrics"]]
-        self.forecasts.table.load("forecast", arrays, len(self.metrics))
+        self.forecasts.load(arrays, len(self.metrics))
         self.metric_readings.load(meta["metric_names"], arrays["metric_readings"])
         self.metric_levels.table.load("metric_level", arrays, len(self.metric_readings.names))
         owners = self.forecasts.table.lane[: len(self.metrics)].tolist()
