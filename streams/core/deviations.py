@@ -3,8 +3,6 @@
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.flaps import FLAPPING
 from streams.core.forecast import MEMORY, UNKNOWN_US
-from streams.core.metric_level import MetricChanges
-from streams.core.readings import Reading
 from streams.core.state import State
 from streams.core.watermark import NEVER
 
@@ -74,49 +72,6 @@ def of_forecast(state: State, series: int, tick_us: int) -> Deviation:
         limit=1.0 if table.kind[series] == MEMORY else 0.0,
         time_left_us=None if left_us == UNKNOWN_US else left_us,
         time_left_upper_us=None if upper_us == UNKNOWN_US else upper_us,
-    )
-
-
-def of_metrics(state: State, readings: Reading, changes: MetricChanges) -> list[Deviation]:
-    """Return the deviations of one round's metrics.
-
-    Args:
-        state: After the round.
-        readings: What was judged.
-        changes: Places in these.
-    """
-    found = [
-        _metric(state, readings, place, active=active)
-        for places, active in ((changes.left, True), (changes.back, False))
-        for place in places.tolist()
-    ]
-    for place, before in zip(changes.rebased.tolist(), changes.before.tolist(), strict=True):
-        found.append(_metric(state, readings, place, active=False, before=before))
-    return found
-
-
-def _metric(state: State, readings: Reading, place: int, *, active: bool, before: float | None = None) -> Deviation:
-    """A metric left its norm or is back. With `before`, its new level is the norm, and that was the old one."""
-    table, series, tick_us = state.metric_levels.table, int(readings.series[place]), int(readings.tick_us[place])
-    lane, metric = state.metric_readings.names[series]
-    target, probe, location = state.registry.lanes[lane]
-    rebased = before is not None
-    limit = state.metric_levels.limit(series)
-    return Deviation(
-        v=VERSION,
-        id=derived_id("deviation", target, probe, location, metric, tick_us, "rebaselined" if rebased else str(active)),
-        target=target,
-        probe=probe,
-        location=location,
-        metric=metric,
-        detector="rebaseline" if rebased else "metric_level",
-        tick_us=tick_us,
-        since_us=_since(int(table.since_us[series]), tick_us),
-        active=active,
-        score=0.0 if rebased else state.metric_levels.score(series),
-        value=float(table.level[series]),
-        baseline=before if before is not None else float(table.centre[series]),
-        limit=None if rebased else limit,
     )
 
 

@@ -10,7 +10,7 @@ Source:
     is the usual approximation that needs no single number twice.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -68,32 +68,54 @@ class EvidenceTable(Table):
         }
 
 
-def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int, learns: Bools | None = None) -> Floats:
-    """Return the evidence of n times `width` numbers against those before them, and take them in.
+class Weighed(NamedTuple):
+    """What was weighed, to be taken in or not. All of shape (n, width) but `series`.
+
+    Attributes:
+        evidence: >= 0; 0 before LEAST numbers, and where there is none.
+        there: Where there is a number.
+    """
+
+    series: Rows
+    evidence: Floats
+    numbers: Floats
+    strangeness: Floats
+    there: Bools
+
+    def of(self, chosen: Bools) -> "Weighed":
+        """Return those of some series, shape (n,)."""
+        return Weighed(
+            self.series[chosen],
+            self.evidence[chosen],
+            self.numbers[chosen],
+            self.strangeness[chosen],
+            self.there[chosen],
+        )
+
+
+def weigh(table: EvidenceTable, series: Rows, numbers: Floats, *, levels: int) -> Weighed:
+    """Weigh n times `width` numbers against those before them.
 
     Args:
         table: Of all series.
         series: Shape (n,), each at most once.
-        numbers: Shape (n, width); NaN is no evidence and is not taken in.
+        numbers: Shape (n, width); NaN is no evidence and is never taken in.
         levels: The first `levels` columns are strange by their distance from their centre, the others from 0.
-        learns: Which readings are taken in, shape (n,); None: all.
-
-    Returns:
-        Shape (n, width), >= 0; 0 before LEAST numbers.
     """
     there = np.isfinite(numbers)
     y = np.where(there, numbers, 0.0)
-    counts = table.counts[series]
-    total = counts.sum(axis=2)
+    total = table.counts[series].sum(axis=2)
     strangeness = _strangeness(table, series, y, total, levels)
     found = np.where(
         there & (total >= LEAST), _rank(table, series, strangeness, total) + _excess(table, series, y), 0.0
     )
-    if learns is not None:
-        there &= learns[:, None]
-    _learn(table, series, y, there, total, levels)
-    _take_in(table, series, y, strangeness, there)
-    return found
+    return Weighed(series, found, y, strangeness, there)
+
+
+def take_in(table: EvidenceTable, weighed: Weighed, *, levels: int) -> None:
+    """Let numbers that were weighed be part of what was seen."""
+    _learn(table, weighed, levels)
+    _note(table, weighed.series, weighed.numbers, weighed.strangeness, weighed.there)
 
 
 def _strangeness(table: EvidenceTable, series: Rows, y: Floats, total: Ints, levels: int) -> Floats:
@@ -104,9 +126,10 @@ def _strangeness(table: EvidenceTable, series: Rows, y: Floats, total: Ints, lev
     return away
 
 
-def _learn(table: EvidenceTable, series: Rows, y: Floats, there: Bools, total: Ints, levels: int) -> None:
+def _learn(table: EvidenceTable, weighed: Weighed, levels: int) -> None:
     """Let the centres follow: after LEAST numbers none moves its centre by more than HUBER spreads times its weight."""
-    y, there, total = y[:, :levels], there[:, :levels], total[:, :levels]
+    series, y, there = weighed.series, weighed.numbers[:, :levels], weighed.there[:, :levels]
+    total = table.counts[series, :levels].sum(axis=2)
     centre, spread = table.centre[series, :levels], table.spread[series, :levels]
     away = y - centre
     rate = np.maximum(1.0 / (total + 1.0), 1.0 / HALF)
@@ -136,7 +159,7 @@ def _excess(table: EvidenceTable, series: Rows, y: Floats) -> Floats:
     return excess
 
 
-def _take_in(table: EvidenceTable, series: Rows, y: Floats, strangeness: Floats, there: Bools) -> None:
+def _note(table: EvidenceTable, series: Rows, y: Floats, strangeness: Floats, there: Bools) -> None:
     full = there & (table.counts[series, :, 1] >= HALF)
     if full.any():
         place, column = np.nonzero(full)

@@ -4,7 +4,7 @@ import numpy as np
 
 from producers.contract import OUTCOME_SUCCESS
 from streams.contract import Deviation
-from streams.core import deviations, deviations_latency
+from streams.core import deviations, deviations_latency, deviations_metric
 from streams.core.pending import Runs, expand
 from streams.core.state import State
 from streams.core.table import Bools, Rows
@@ -98,9 +98,11 @@ class SeriesJudge:
         readings = state.metric_readings.round(runs, places, state.ticks.lanes.active_us)
         if readings is None:
             return changed
-        changes = state.metric_levels.update(readings.series, readings.groups, readings.tick_us, readings.value)
+        series, groups, tick_us, value = readings.series, readings.groups, readings.tick_us, readings.value
+        interval_us = state.ticks.groups.interval_us[groups]
+        changes = state.metrics_judged.update(series, groups, tick_us, interval_us, value)
         if changes is not None:
-            self._deviations += deviations.of_metrics(state, readings, changes)
+            self._deviations += deviations_metric.of_metrics(state, readings, changes)
             for there, step in ((changes.left, 1), (changes.back, -1), (changes.rebased, -1)):
                 np.add.at(state.lanes.metrics, readings.lanes[there], step)
                 changed[np.searchsorted(turn.groups, readings.groups[there])] = True

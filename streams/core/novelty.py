@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from streams.core.evidence import EvidenceTable, weigh
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.evidence import EvidenceTable, Weighed, take_in, weigh
+from streams.core.table import Column, Floats, Ints, Rows, Table
 from streams.core.views import LEVELS, VIEWS, ViewTable, look
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
@@ -70,24 +70,30 @@ class Novelty:
         """
         return score_of(told_once(self.peaks, series, at_us, self.evidence(series, at_us, value)))
 
-    def evidence(self, series: Rows, at_us: Ints, value: Floats, learns: Bools | None = None) -> Floats:
-        """Return the evidence of n readings, and take them in; it is not yet told once. See `update`.
-
-        Args:
-            series: Shape (n,).
-            at_us: Shape (n,).
-            value: Shape (n,).
-            learns: What is not learned is weighed only, so that it stays new. None: all is.
-        """
+    def evidence(self, series: Rows, at_us: Ints, value: Floats) -> Floats:
+        """Return the evidence of n readings, and take them in; it is not yet told once. See `update`."""
         total = np.zeros(series.size)
         there = np.flatnonzero(np.isfinite(value))
         if there.size:
-            series = series[there]
-            views = look(self.views, series, at_us[there], np.clip(value[there], -HUGE, HUGE))
-            taken = None if learns is None else learns[there]
-            each = weigh(self.weights, series, views, levels=LEVELS, learns=taken)
-            total[there] = each.max(axis=1) + each.mean(axis=1)
+            weighed = self.weigh(series[there], at_us[there], value[there])
+            total[there] = strength(weighed)
+            self.take_in(weighed)
         return total
+
+    def weigh(self, series: Rows, at_us: Ints, value: Floats) -> Weighed:
+        """Weigh n finite readings, for `take_in`: what is never taken in stays new. See `update`."""
+        views = look(self.views, series, at_us, np.clip(value, -HUGE, HUGE))
+        return weigh(self.weights, series, views, levels=LEVELS)
+
+    def take_in(self, weighed: Weighed) -> None:
+        """Learn readings that were weighed."""
+        take_in(self.weights, weighed, levels=LEVELS)
+
+
+def strength(weighed: Weighed) -> Floats:
+    """Return the evidence of each reading, shape (n,): the strongest view, and the mean of all."""
+    total: Floats = weighed.evidence.max(axis=1) + weighed.evidence.mean(axis=1)
+    return total
 
 
 def told_once(peaks: PeakTable, series: Rows, at_us: Ints, evidence: Floats) -> Floats:

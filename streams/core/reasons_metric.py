@@ -17,9 +17,9 @@ def metrics_off(state: State, group: int, tick_us: int, reported: list[str]) -> 
         reported: Locations that reported at it.
     """
     mine = {lane for lane in state.registry.lanes_of(group).tolist() if state.registry.lanes[lane][2] in reported}
-    table = state.metric_levels.table
+    off = state.metrics_judged.table.off[: state.metrics_judged.table.rows]
     by_metric: dict[str, list[int]] = {}
-    for series in table.side[: table.rows].nonzero()[0].tolist():
+    for series in off.nonzero()[0].tolist():
         lane, metric = state.metric_readings.names[series]
         if lane in mine:
             by_metric.setdefault(metric, []).append(series)
@@ -38,19 +38,18 @@ def metric_text(metric: str, value: float) -> str:
 
 
 def _reason(state: State, group: int, metric: str, series: list[int], tick_us: int) -> Reason:
-    table, registry = state.metric_levels.table, state.registry
+    judged, registry = state.metrics_judged, state.registry
 
     def location(each: int) -> str:
         return registry.lanes[state.metric_readings.names[each][0]][2]
 
-    worst = max(series, key=lambda each: (state.metric_levels.score(each), location(each)))
-    value, normal = float(table.level[worst]), float(table.centre[worst])
-    limit = state.metric_levels.limit(worst)
-    since_us = min(int(table.since_us[each]) for each in series)
+    said = max((judged.said(each) for each in series), key=lambda each: (each.score, each.value))
+    since_us = min(int(judged.table.since_us[each]) for each in series)
     where = sorted(location(each) for each in series)
+    limit = " at this hour" if said.limit is None else f" (limit {metric_text(metric, said.limit)})"
     text = (
-        f"{metric} {metric_text(metric, value)}, normally {metric_text(metric, normal)}"
-        f" (limit {metric_text(metric, limit)}), at {names(where)}, for {span(tick_us - since_us)}"
+        f"{metric} {metric_text(metric, said.value)}, normally {metric_text(metric, said.baseline)}{limit},"
+        f" at {names(where)}, for {span(tick_us - since_us)}"
     )
     return Reason(
         kind="metric_level",
@@ -60,8 +59,8 @@ def _reason(state: State, group: int, metric: str, series: list[int], tick_us: i
         since_us=since_us,
         locations=where,
         metric=metric,
-        value=value,
-        baseline=normal,
-        limit=limit,
-        score=state.metric_levels.score(worst),
+        value=said.value,
+        baseline=said.baseline,
+        limit=said.limit,
+        score=said.score,
     )

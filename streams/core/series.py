@@ -122,14 +122,13 @@ def _failures(state: State) -> Iterator[SeriesView]:
 
 
 def _metrics(state: State) -> Iterator[SeriesView]:
-    levels = state.metric_levels
-    table = levels.table
+    judged, table = state.metrics_judged, state.metrics_judged.levels.table
     for series, (lane, metric) in enumerate(state.metric_readings.names):
         target, probe, location = state.registry.lanes[lane]
         needed = state.policies.of(int(state.registry.group_of[lane])).warm_up_checks
         learned = int(table.learned[series])
         warm = learned >= needed and bool(np.isfinite(table.level[series]))
-        flagged = bool(table.side[series] != 0)
+        flagged, said = bool(judged.table.off[series]), judged.said(series)
         yield SeriesView(
             target=target,
             probe=probe,
@@ -139,13 +138,13 @@ def _metrics(state: State) -> Iterator[SeriesView]:
             learned=learned,
             needed=needed,
             value=float(table.level[series]) if warm else None,
-            normal=float(table.centre[series]) if warm else None,
+            normal=said.baseline if warm else None,
             lower=_finite(float(table.lower[series])) if warm else None,
             upper=_finite(float(table.upper[series])) if warm else None,
-            score=levels.score(series) if warm else None,
+            score=said.score if warm else None,
             limit=1.0 if warm else None,
             flagged=flagged,
-            since_us=int(table.since_us[series]) if flagged else None,
+            since_us=int(judged.table.since_us[series]) if flagged else None,
         )
 
 

@@ -10,7 +10,7 @@ from streams.core.failures import Failures
 from streams.core.flaps import Flaps
 from streams.core.forecast import Forecasts, kind_of
 from streams.core.latency import Latency
-from streams.core.metric_level import MetricLevels
+from streams.core.metrics import Metrics
 from streams.core.pending import READING, ROW, Structured, Texts
 from streams.core.policies import Policies
 from streams.core.readings import Readings
@@ -53,8 +53,8 @@ class State:
         self.failures = Failures(self.policies)
         self.flaps = Flaps(self.policies)
         self.forecasts = Forecasts(self.policies)
-        self.metric_levels = MetricLevels(self.policies)
-        self.metric_readings = Readings(self.metric_levels.add)
+        self.metrics_judged = Metrics(self.policies)
+        self.metric_readings = Readings(self.metrics_judged.add)
         self.verdicts = Verdicts()
         self.summaries = Summaries(policy.slot_us, partition)
         self.reasons = Texts()
@@ -144,7 +144,7 @@ class State:
             **self.failures.lanes.arrays("failure_lane"),
             **self.flaps.table.arrays("flap"),
             **self.forecasts.arrays(),
-            **self.metric_levels.table.arrays("metric_level"),
+            **self.metrics_judged.arrays(),
             "rows": self.rows.view(np.uint8),
             "readings": self.readings.view(np.uint8),
             "metric_readings": self.metric_readings.waiting.view(np.uint8),
@@ -182,7 +182,7 @@ class State:
         self.metrics = [str(metric) for metric in meta["metrics"]]
         self.forecasts.load(arrays, len(self.metrics))
         self.metric_readings.load(meta["metric_names"], arrays["metric_readings"])
-        self.metric_levels.table.load("metric_level", arrays, len(self.metric_readings.names))
+        self.metrics_judged.load(arrays, len(self.metric_readings.names))
         owners = self.forecasts.table.lane[: len(self.metrics)].tolist()
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])

@@ -173,6 +173,32 @@ def test_a_metric_off_its_norm_degrades_its_target_with_both_numbers() -> None:
     assert found.verdicts[-1].verdict == "healthy"
 
 
+def test_a_load_of_the_day_in_the_night_degrades_its_target() -> None:
+    """60 % is normal by day and stays in the range; at night it is told, with what is normal at this hour."""
+    rng, every, per_day = np.random.default_rng(4), 10 * MINUTE, 144
+    core, found = detector(expectations("shop-1", interval_us=every), POLICY), Published()
+    night = 8 * per_day
+    first = (DAY_US - START % DAY_US) + START  # midnight
+    for tick in range(night + 20):
+        day = 48 <= tick % per_day < 120
+        busy = 0.6 if day or night <= tick < night + 12 else 0.15
+        row = Row(
+            tick_us=first + tick * every,
+            location="shop-1",
+            kind="host",
+            metrics={"cpu_used_ratio": busy + float(rng.normal(0.0, 0.02))},
+        )
+        found.add(core.apply(columns([row])))
+    flagged = [(d.tick_us - first) // every for d in found.deviations if d.active and d.tick_us > first + 2 * DAY_US]
+    assert len(flagged) == 1
+    assert night <= flagged[0] <= night + 8
+    reason = next(v for v in reversed(found.verdicts) if v.reasons).reasons[0]
+    assert "at this hour" in reason.text
+    assert reason.baseline == pytest.approx(0.15, abs=0.02)
+    assert reason.limit is None
+    assert found.verdicts[-1].verdict == "healthy"
+
+
 def test_a_restored_detector_continues_bit_for_bit() -> None:
     """Snapshot in the middle of a deviation: what follows is the same."""
     rng = np.random.default_rng(1)
