@@ -39,8 +39,8 @@ FURTHEST: Final = 4.0
 LOWEST: Final = 2.0
 """And so many below: a series that is calmer than the prior is not one of a large variance."""
 
-CLIP: Final = 1.5
-BEYOND: Final = 1.1
+CLIP: Final = 2.0
+BEYOND: Final = 1.2
 """An innocent episode moves the limit a bit beyond what it reached, at most so many times as far as it was."""
 
 HIGH: Final = 0.5

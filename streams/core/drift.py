@@ -35,8 +35,8 @@ LEAST_AGE_US: Final = np.array([2 * HOUR_US, 24 * HOUR_US])
 """A pair says nothing before its slow mean is of so much time."""
 
 BUDGET_SHARE: Final = 0.25
-PRIOR_MEAN: Final = 0.2
-PRIOR_SCALE: Final = 0.05
+PRIOR_MEAN: Final = 0.12
+PRIOR_SCALE: Final = 0.03
 """Limits are calibrated on days, for series swing with the hours; the first one is about the double."""
 
 CLIP: Final = 0.5
