@@ -30,6 +30,7 @@ def test_what_is_written_is_read(session: Session, rows: list[tuple[int, bytes, 
         client.command(f"CREATE OR REPLACE TABLE {TABLE} ({columns}) ENGINE = Memory")
         insert_rows(client, TABLE, COLUMNS, [_encoded(*row) for row in rows])
         found = client.query("SELECT * FROM written_by_hand", query_formats={"String": "bytes"}).result_rows
+        client.command(f"DROP TABLE {TABLE}")
     assert sorted(map(_plain, found), key=repr) == sorted(
         ((number, name, kind.encode(), [(a.encode(), b) for a, b in pairs]) for number, name, kind, pairs in rows),
         key=repr,
