@@ -32,10 +32,10 @@ def outages_of(deployment: Deployment, target: str) -> list[Row]:
 
 
 def outage_opened(deployment: Deployment, target: str) -> Row:
-    """Return the outage of a target that is not over, once it is stored."""
+    """Return the outage of a target that is not over, once it is stored that it pages."""
 
     def look() -> Any:
-        return [row for row in outages_of(deployment, target) if row["resolved_at"] is None]
+        return [row for row in outages_of(deployment, target) if row["resolved_at"] is None and row["page"]]
 
     found: list[Row] = wait_for(f"an outage of {target}", look)
     return found[-1]

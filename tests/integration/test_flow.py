@@ -56,9 +56,12 @@ def test_the_store_has_what_the_log_has(deployment: Deployment) -> None:
     """Every event of every topic is one row, equal field by field; and no row is of an event that is not there."""
     wait_until_watched(deployment, TARGET)
     views = (CHECKS_VIEW, *VIEWS.values())
-    expected = logged(read_log(deployment.log, *ALL_TOPICS))
-    assert expected[CHECKS_VIEW]
-    assert expected["verdicts"]
+
+    def whole() -> Any:
+        found = logged(read_log(deployment.log, *ALL_TOPICS))
+        return found if found[CHECKS_VIEW] and found["verdicts"] else None
+
+    expected = wait_for("checks and verdicts in the log", whole)
 
     def all_stored() -> bool:
         return not any(differences(expected[view], stored(deployment.store, view)) for view in views)
