@@ -123,6 +123,7 @@ class Latency:
         spoils = self.episodes.fails[lanes] >= SPOILS
         self.episodes.spoiled[lanes] |= spoils
         self.spreads.failed(lanes[spoils])
+        self.phases.failed(lanes[spoils])
 
     def update(
         self,

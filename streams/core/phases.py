@@ -124,6 +124,12 @@ class Phases:
         most = int(np.where(counts, self.table.now[lane] - normal, -np.inf).argmax())
         return PHASES[most], float(self.table.now[lane, most]), float(normal[most]), float(self.table.score[lane, most])
 
+    def failed(self, lanes: Rows) -> None:
+        """These series fail for good: what was slow before that is over, and must show anew after it."""
+        table = self.table
+        table.score[lanes], table.hot[lanes], table.cool[lanes], table.off[lanes] = 0.0, 0, 0, False
+        table.now[lanes] = np.maximum(np.exp(table.centre[lanes]) - baseline.JITTER_US, 0.0)
+
     def update(self, samples: Samples, *, learn: Bools) -> PhaseChanges | None:
         """Judge the phases of checks.
 
