@@ -1,6 +1,6 @@
 """Disks, inodes and memory that run out: the free share, its trend, and the lows that are usual.
 
-Two windows are kept of each series, one of hours and one of days, and the least value of each quarter of a day. A
+Three windows are kept of each series, of minutes, hours and days, and the least value of each quarter of a day. A
 series warns when a window's trend reaches 0 within the horizon by its lower bound, *and* the value is clearly below
 all that was seen in the days before: what is written and rotated away again, a sawtooth of any period or a daily
 swing of memory, comes down to its usual low and no further. In the first day, when nobody knows what is usual, a trend
@@ -27,10 +27,10 @@ from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
 HOUR_US: Final = DAY_US // 24
-WINDOWS: Final = 2
+WINDOWS: Final = 3
 POINTS: Final = 24
-SPACING_US: Final = np.array([HOUR_US // 6, 2 * HOUR_US])
-"""Of the points of each window: at least; they cover four hours and two days."""
+SPACING_US: Final = np.array([HOUR_US // 60, HOUR_US // 6, 2 * HOUR_US])
+"""Of the points of each window: at least; they cover a short half hour, four hours and two days."""
 
 LEAST_POINTS: Final = 8
 QUARTER_US: Final = DAY_US // 4
@@ -73,7 +73,7 @@ class DepletionTable(Table):
     Attributes:
         memory: It is memory.
         first_us: The first reading.
-        points_us, points: Readings by window, newest last; count of them, shape (WINDOWS, POINTS).
+        points_us, points: Readings by window, newest last; count of them.
         lows: Least values of quarters of a day, newest last, inf where none; quarter: the number of the newest.
         began: The value at which the warning began; calm_us: since when there is no reason for it, NEVER.
     """
@@ -205,7 +205,7 @@ class Depletions:
         trust = MEMORY_TRUST if memory else YOUNG_TRUST if young else TRUST
         found = [
             time_left(table.points_us[row, window, -count:], table.points[row, window, -count:], trust)
-            for window in range(1 if memory else 0, WINDOWS)
+            for window in range(WINDOWS - 1 if memory else 0, WINDOWS)
             if (count := int(table.count[row, window])) > 0
         ]
         known = [left for left in found if left.lower_us is not None]
@@ -233,7 +233,8 @@ def time_left(at_us: Ints, value: Floats, trust: float = TRUST) -> TimeLeft:
         times the time observed, or if the bounds lie further apart than VAGUE.
     """
     n = at_us.size
-    if n < LEAST_POINTS or value[-1] >= value[0]:
+    # The straight line between its ends settles most: it does not fall, or far too slowly.
+    if n < LEAST_POINTS or max(float(value[-1]), 0.0) >= 2.0 * trust * float(value[0] - value[-1]):
         return NO_BOUND
     steepest, middle, gentlest = _slopes(at_us, value)
     if gentlest >= 0.0 or (n >= 2 * LEAST_POINTS and _slopes(at_us[n // 2 :], value[n // 2 :])[2] >= 0.0):

@@ -87,7 +87,7 @@ def of_spread(latency: Latency, lane: int, tick_us: int) -> Said:
     centre = float(latency.levels.table.centre[lane]) + _hour(latency, lane, tick_us)
     usual, tail = float(table.usual[lane]), float(table.tail[lane])
     value_us, normal_us = float(np.exp(centre + max(tail, usual))), float(np.exp(centre + usual))
-    score, since_us = latency.spreads.score(lane), int(table.since_us[lane])
+    score, since_us = latency.spreads.score(lane, tick_us), int(table.since_us[lane])
     return Said(SPREAD, value_us, normal_us, None, score, since_us, None, float(table.share[lane]))
 
 

@@ -3,8 +3,9 @@
 What is normal is a histogram of the residuals (log latency - centre) of checks slower than their centre, forgotten
 slowly. The score of such a check is -ln of the share of normal ones that are as slow or slower, at most CAP: a wild
 check counts no more than any rare one, so that a lone one says nothing, and one of ten seconds no more than one of
-two. A CUSUM sums what is above REFERENCE; how high it climbs by chance is learned from each series itself
-(`calibration`), so a series whose slow checks come in clumps gets a higher limit.
+two. Of checks that are slow one after another each later one counts less: that is rather a level than a tail. A CUSUM
+sums what is above REFERENCE; how high it climbs by chance is learned from each series itself (`calibration`), so a
+series whose slow checks come in clumps gets a higher limit.
 
 While the sum is suspicious little is learned, and nothing while the series is flagged. What stays flagged for
 `rebaseline_checks` without a row of failures is learned from then on: it is how the series is now. What was suspicious
@@ -45,7 +46,9 @@ LEAST_HALF_LIFE: Final = 400.0
 """How quickly a histogram is forgotten: in time, but never within so few checks."""
 
 LEAST_TAIL: Final = 0.26
-"""Slow checks must be 1.3 times as slow as the centre, on average, to warn anybody."""
+FURTHER: Final = 1.2
+"""Slow checks must be 1.3 times as slow as the centre, on average, to warn anybody, and this times as far out as slow
+checks normally are: more of them that are no slower are a matter of the level."""
 
 BUDGET_SHARE: Final = 0.5
 """Of a series' false warnings: this detector's part."""
@@ -56,6 +59,14 @@ POWER: Final = 0.75
 PRIOR_MEAN: Final = 4.3
 PRIOR_SCALE: Final = 1.0
 """Of the power of the largest sum of a block."""
+
+RARE_SCORE: Final = 2.3
+"""A check that scores this is slow: one in ten of those above the centre."""
+
+WARY: Final = 1.5
+MOST_WARY: Final = 4.0
+WARY_HALF_LIFE_US: Final = 7 * DAY_US
+"""A warning that passed without failures was false: for some weeks the limit is so many times as high, and at most."""
 
 SUSPICIOUS: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.1
@@ -68,12 +79,14 @@ MOST: Final = 1.5
 
 USUAL: Final = 0.05
 PACE: Final = 1.0 / 24.0
-"""The tail that is spoken of are the slowest USUAL of checks; what it is now follows with PACE. Neither decides."""
+"""The tail that is spoken of are the slowest USUAL of checks; what it is now follows with PACE."""
 
 _LN_EDGE: Final = math.log(FIRST_EDGE)
 _LN_GROWTH: Final = math.log(GROWTH)
 _EDGES: Final = FIRST_EDGE * GROWTH ** np.arange(BINS)
 """Upper edges of the bins."""
+
+_MIDDLES: Final = np.concatenate([[0.5 * FIRST_EDGE], _EDGES[:-1] * GROWTH**0.5])
 
 
 class SpreadTable(Table):
@@ -83,8 +96,10 @@ class SpreadTable(Table):
         counts: Weight of normal residuals above 0 by bin; seen: their sum.
         total: The CUSUM; rising_us: since when it is above 0, NEVER if it is not.
         flagged, since_us: The tail grows, since that tick; away: slow checks since then without failures.
+        row: Slow checks in a row, as of the last check above the centre.
+        wary, wary_us: The limit is so many times as high since false warnings, as of that tick.
         watched: The sum is suspicious; innocent: no failures came since then.
-        usual: The residual that USUAL of normal checks exceed.
+        usual: The residual that USUAL of normal checks exceed; beyond: how far out these are on average.
         share, tail: Which part of recent checks does, and how far out such checks are on average.
     """
 
@@ -96,9 +111,13 @@ class SpreadTable(Table):
         "flagged": Column(np.bool_, 0),
         "since_us": Column(np.int64, NEVER),
         "away": Column(np.int64, 0),
+        "row": Column(np.int64, 0),
+        "wary": Column(np.float64, 1.0),
+        "wary_us": Column(np.int64, 0),
         "watched": Column(np.bool_, 0),
         "innocent": Column(np.bool_, 1),
         "usual": Column(np.float64, np.nan),
+        "beyond": Column(np.float64, np.nan),
         "share": Column(np.float64, USUAL),
         "tail": Column(np.float64, 0.0),
     }
@@ -109,9 +128,13 @@ class SpreadTable(Table):
     flagged: Bools
     since_us: Ints
     away: Ints
+    row: Ints
+    wary: Floats
+    wary_us: Ints
     watched: Bools
     innocent: Bools
     usual: Floats
+    beyond: Floats
     share: Floats
     tail: Floats
 
@@ -166,6 +189,7 @@ class Spreads:
         Returns:
             What changed; None if nothing did.
         """
+        self.table.row[lanes[residual <= 0.0]] = 0
         slow = np.flatnonzero((residual > 0.0) & ~held)
         if slow.size == 0:
             return None
@@ -174,13 +198,20 @@ class Spreads:
             return None
         return SpreadChanges(slow[changes.left], slow[changes.back])
 
-    def score(self, lane: int) -> float:
+    def score(self, lane: int, tick_us: int) -> float:
         """Return the sum of a lane by its limit: flagged from 1 on, at most MOST."""
-        return float(self.table.total[lane] / self._limits(np.array([lane], dtype=np.intp))[0])
+        lanes = np.array([lane], dtype=np.intp)
+        limit = self._limits(lanes) * self._wariness(lanes, np.array([tick_us], dtype=np.int64))
+        return float(self.table.total[lane] / limit[0])
 
     def _limits(self, lanes: Rows) -> Floats:
         limit: Floats = np.maximum(self.tails.limit(lanes), 1.0) ** (1.0 / POWER)
         return limit
+
+    def _wariness(self, lanes: Rows, tick_us: Ints) -> Floats:
+        passed = (tick_us - self.table.wary_us[lanes]) / WARY_HALF_LIFE_US
+        wariness: Floats = 1.0 + (self.table.wary[lanes] - 1.0) * 0.5 ** np.maximum(passed, 0.0)
+        return wariness
 
     def _judge(
         self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats
@@ -188,19 +219,28 @@ class Spreads:
         table = self.table
         counts, seen = table.counts[lanes], table.seen[lanes]
         bin_, share, above = _ranked(counts, seen, residual)
-        limit, before = self._limits(lanes), table.total[lanes]
-        total = np.clip(before + np.minimum(-np.log(share), CAP) - REFERENCE, 0.0, MOST * limit)
+        limit, before = self._limits(lanes) * self._wariness(lanes, tick_us), table.total[lanes]
+        score = np.minimum(-np.log(share), CAP)
+        in_a_row = np.where(score >= RARE_SCORE, table.row[lanes] + 1, 0)
+        table.row[lanes] = in_a_row
+        total = np.clip(before + score / np.sqrt(np.maximum(in_a_row, 1)) - REFERENCE, 0.0, MOST * limit)
         total = np.where(seen >= LEAST_SEEN, total, 0.0)
         rising_us = np.where(total > 0.0, np.where(before > 0.0, table.rising_us[lanes], tick_us), NEVER)
-        self._describe(lanes, residual, seen, above)
+        self._describe(lanes, residual, seen, counts, above)
 
         was = table.flagged[lanes]
-        left = ~was & (total > limit) & (table.tail[lanes] > LEAST_TAIL)
+        tail = table.tail[lanes]
+        left = ~was & (total > limit) & (tail > LEAST_TAIL) & (tail > FURTHER * table.beyond[lanes])
         back = was & (total < BACK * limit)
         flagged = (was | left) & ~back
         away = np.where(flagged, table.away[lanes] + 1, 0)
         table.total[lanes], table.rising_us[lanes] = total, rising_us
         table.flagged[lanes], table.away[lanes] = flagged, away
+        false = back & table.innocent[lanes]
+        if false.any():
+            who = lanes[false]
+            table.wary[who] = np.minimum(WARY * self._wariness(who, tick_us[false]), MOST_WARY)
+            table.wary_us[who] = tick_us[false]
         self._calibrate(lanes, groups, tick_us, flagged, limit)
         # Two ticks bring one check that is slower than its centre.
         settled = flagged & (away > 0.5 * self._policies.get("rebaseline_checks", groups))
@@ -226,7 +266,14 @@ class Spreads:
         table.innocent[lanes[~watched]] = True
         table.watched[lanes] = watched
 
-    def _describe(self, lanes: Rows, residual: Floats, seen: Floats, above: npt.NDArray[np.float32]) -> None:
+    def _describe(
+        self,
+        lanes: Rows,
+        residual: Floats,
+        seen: Floats,
+        counts: npt.NDArray[np.float32],
+        above: npt.NDArray[np.float32],
+    ) -> None:
         """Follow what is said of the tail, in residuals."""
         table = self.table
         # Half of all checks are slower than their centre: of these, twice as many are in the tail.
@@ -234,6 +281,9 @@ class Spreads:
         usual = _EDGES[first]
         over = residual > usual
         table.usual[lanes] = usual
+        inside = np.arange(BINS) > first[:, None]
+        weight = np.maximum(above[np.arange(lanes.size), first], np.float32(0.5))
+        table.beyond[lanes] = np.maximum((counts * inside * _MIDDLES).sum(axis=1) / weight, usual)
         table.share[lanes] += PACE * (0.5 * over - table.share[lanes])
         tail = table.tail[lanes]
         table.tail[lanes] = np.where(over, tail + 4.0 * PACE * (residual - tail), tail)
