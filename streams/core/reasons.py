@@ -42,7 +42,7 @@ def reasons_of(
     if kinds & SLOW:
         found.append(slow(state, group, tick_us, reported))
     if kinds & FAILS_OFTEN:
-        found.append(fails_often(state, group))
+        found.append(fails_often(state, group, tick_us))
     if kinds & FLAPS:
         found.append(flapping(state, group, tick_us))
     if kinds & METRIC_OFF:

@@ -7,14 +7,14 @@ from streams.core.state import State
 from streams.core.table import Rows
 
 
-def fails_often(state: State, group: int) -> Reason:
+def fails_often(state: State, group: int, tick_us: int) -> Reason:
     """Return the reason that checks fail more often than is normal."""
     groups = state.failures.groups
     failures, checks = int(groups.failures[group]), int(groups.checks[group])
     lanes = state.registry.lanes_of(group)
     failed = lanes[state.failures.lanes.fails[lanes] > 0]
     # It may last for a while after the last failure has left the window.
-    where = _locations(state, failed if failed.size else lanes)
+    where = _locations(state, failed if failed.size else lanes[state.ticks.lanes.active_us[lanes] <= tick_us])
     normal = state.failures.normal(group)
     return Reason(
         kind="failure_ratio",
@@ -36,7 +36,8 @@ def flapping(state: State, group: int, tick_us: int) -> Reason:
     times, since_us, last_us = int(table.count[group]), int(table.since_us[group]), int(table.begins_us[group, -1])
     normal = state.flaps.normal(group, tick_us)
     lanes = state.registry.lanes_of(group)
-    heard = lanes[~state.ticks.lanes.silent[lanes]]
+    # Not who has just joined: whether a location is known already depends on the order of arrival until it counts.
+    heard = lanes[~state.ticks.lanes.silent[lanes] & (state.ticks.lanes.active_us[lanes] <= tick_us)]
     usual = f"normally {count(round(normal), 'time')} a week" if normal >= 1.5 else "normally once a week or less"
     return Reason(
         kind=FLAPPING,

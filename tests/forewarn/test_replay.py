@@ -76,7 +76,7 @@ def test_a_certificate_and_a_disk_are_forecast_beside_the_service(tmp_path: Path
     """Two targets, two early warnings with their own subjects; neither is an outage."""
     table = by_time(
         checks("shop/cert", probe="tls", ticks=300, metrics={"tls_days_left": lambda n: 9 - n * 30 / 86_400}),
-        checks("shop/disk", probe="host", ticks=300, metrics={"disk_free_ratio": lambda n: 0.5 - n * 0.0003}),
+        checks("shop/disk", probe="host", ticks=300, metrics={"disk_free_ratio": lambda n: 0.5 - n * 0.001}),
     )
     incidents, _, _ = play(table, tmp_path)
     found = {(one["target"], one["kind"], one["subject"], one["page"]) for one in incidents}
@@ -137,7 +137,7 @@ def story() -> pa.Table:
         checks("shop/web", ticks=500, latency=ramp(200, 300, 9), fails=between(300, 320, 1.0)),
         checks("shop/api", ticks=500, fails=between(400, 430, 1.0), fails_at=["ams"], seed=2),
         checks("calm", ticks=500, seed=3),
-        checks("shop/disk", probe="host", ticks=500, metrics={"disk_free_ratio": lambda n: 0.5 - n * 0.0003}, seed=4),
+        checks("shop/disk", probe="host", ticks=500, metrics={"disk_free_ratio": lambda n: 0.5 - n * 0.001}, seed=4),
     )
 
 
