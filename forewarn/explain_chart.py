@@ -63,20 +63,20 @@ def chart(series: SeriesStory, metric: str, columns: Columns) -> list[Text]:
     upper = _levels([(at_us, view.upper) for at_us, view in series.views], columns)
     lower = _levels([(at_us, view.lower) for at_us, view in series.views], columns)
     marks = [median(values) for values in seen if values]
-    lines = [value for line in (normal, upper, lower) for value in line if value is not None]
+    lines = [value for levels in (normal, upper, lower) for value in levels if value is not None]
     if not marks or (not lines and max(marks) - min(marks) <= FLAT * abs(max(marks))):
         return []  # nothing to see
     scale = _Scale(min(marks + lines), max(marks + lines))
     rows = [[" "] * columns.width for _ in range(ROWS)]
-    for line, mark in ((upper, "┄"), (lower, "┄"), (normal, "─")):
-        for column, value in enumerate(line):
+    for levels, mark in ((upper, "┄"), (lower, "┄"), (normal, "─")):
+        for column, value in enumerate(levels):
             if value is not None:
                 rows[scale.row(value)][column] = mark
     for column, values in enumerate(seen):
         if values:
             rows[scale.row(max(values))][column] = "·"
             rows[scale.row(median(values))][column] = "•"
-    drawn = []
+    drawn: list[Text] = []
     for number, row in enumerate(rows):
         label = quantity(metric, scale.value(number)) if number in (0, ROWS // 2, ROWS - 1) else ""
         line = Text(f"{label:>{LEFT - 2}} ┤" if label else f"{'':>{LEFT - 2}} │")

@@ -5,7 +5,8 @@
 Series come in two classes: fast ones, more often than every 30 s, and slow ones. All series have a reading in each
 round, as when a worker falls behind; in `alone` each call has a single one, which is what a quiet worker sees. States
 are warm. CPU time of the process; bytes are those of the arrays. `whole` is a check on its way through
-`streams.core.detect`, from columns to verdicts, with all its detectors. The last line is JSON.
+`streams.core.detect`, from columns to verdicts, with all its detectors; its bytes are those of a compressed snapshot.
+The last line is JSON.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def detectors(series: int, kind: str) -> dict[str, tuple[Step, Callable[[], int]
 
 
 def whole(series: int, kind: str, rounds: int) -> Cost:
-    """Return the cost of checks of one location on their way through the whole core; bytes are those of a snapshot, compressed."""
+    """Return the cost of checks of one location on their way through the core; bytes are of a compressed snapshot."""
     cost, interval_us = Cost("whole", kind, series), FAST_US if kind == "fast" else SLOW_US
     targets = [f"main/site-{number}" for number in range(series)]
     expected = ProbeExpectation(interval_us=interval_us, locations=("ams",))

@@ -12,6 +12,7 @@ ever explain each other, so of those that are ill together one always speaks.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Literal
 
 from streams.contract import Incident, IncidentKind
@@ -194,8 +195,8 @@ class Companies:
         # What speaks for itself already goes on doing so, until it is worse than what was said.
         speaks = known is not None and known.incident is not None and known.cause is None
         worse = known is not None and finding.sign is Sign.FAILING and known.incident != "outage"
-        elders = self._elders(target, finding, address) if worse or not speaks else ()
-        for candidate in (*self._depends_on(target), *elders):
+        candidates: Iterable[str] = self._elders(target, finding, address) if worse or not speaks else ()
+        for candidate in chain(self._depends_on(target), candidates):
             if self._explains(candidate, target, finding) and not self._is_led_by(candidate, target):
                 return candidate
         if before is None or known is None or known.explained_us is None:
