@@ -1,11 +1,12 @@
 """The detector of the core on labelled sets: how much of what people call abnormal it finds, and when.
 
     python -m benchmarks.detection.labelled --data DIR --sets nab,mscloud,jumpstarter,upptime --thresholds FILE
-        [--choose] [--quick] [--save DIR]
+        [--choose] [--quick] [--save DIR] [--plot FILE]
 
 DIR holds the sets and their scorer, `score.py`, which does the counting. With `--choose` the thresholds are those that
 are best on DIR, and are written to FILE; without it FILE is used as it is. `--quick` takes the first series of each
-set, to see that all works: its figures say nothing. `--save` keeps the scores as `<set>.parquet`.
+set, to see that all works: its figures say nothing. `--save` keeps the scores as `<set>.parquet`, `--plot` writes the
+figures as SVG.
 
 The last line is JSON: by set `score.py`'s own keys, with `folds` (see `labelled_folds`) where series were
 cross-validated, and `lift` by kind of outage for upptime.
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from benchmarks.detection import labelled_outages
+from benchmarks.detection import labelled_outages, labelled_plot
 from benchmarks.detection.labelled_folds import cross_validated
 from benchmarks.detection.labelled_sets import Series, frame_of, read, scores, windows
 
@@ -62,6 +63,8 @@ def main() -> None:
         print(_line(name, results[name]), flush=True)
     if options.choose:
         options.thresholds.write_text(json.dumps(thresholds, indent=1) + "\n", encoding="utf-8")
+    if options.plot is not None:
+        labelled_plot.save(results, options.plot)
     print(json.dumps(results))
 
 
@@ -149,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--choose", action="store_true", help="choose the thresholds here and write the file")
     parser.add_argument("--quick", action="store_true", help="a few series of each set, under a minute")
     parser.add_argument("--save", type=Path, help="keep the scores here")
+    parser.add_argument("--plot", type=Path, help="write a picture of the figures here (SVG)")
     return parser
 
 
