@@ -36,6 +36,7 @@ def fresh_database(store: StoreSettings) -> StoreSettings:
     return replace(store, database=f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests share a process where several run side by side: a module's, and all of one broker."""
     for item in items:
