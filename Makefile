@@ -15,7 +15,7 @@ demo: $(VENV)/.run  ## the main job on the embedded broker and store, about two 
 TESTS_AT_ONCE ?= 3
 
 test: $(VENV)/.dev  ## all tests; says at its end what was skipped and why
-	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist loadscope $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy strict, tests too
 	$(BIN)/ruff check .

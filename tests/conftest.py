@@ -5,9 +5,11 @@ import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from analytics.settings import StoreSettings
 from forewarn.embedded.store_process import StoreProcess
@@ -36,10 +38,17 @@ def fresh_database(store: StoreSettings) -> StoreSettings:
     return replace(store, database=f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a process where several run side by side: a module's, and all of one broker."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        broker = None if callspec is None else callspec.params.get("current")
-        item.add_marker(pytest.mark.xdist_group(broker or item.path.stem))
+class ByModuleOrBroker(LoadScopeScheduling):  # type: ignore[misc] # published without types
+    """Of tests that run side by side, those of a module share a process, and all that need one broker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        if "integration" in module and nodeid.endswith("]"):
+            return nodeid.rpartition("[")[2]
+        return module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """See ByModuleOrBroker."""
+    return ByModuleOrBroker(config, log)
