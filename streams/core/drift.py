@@ -36,7 +36,7 @@ LEAST_AGE_US: Final = np.array([2 * HOUR_US, 24 * HOUR_US])
 
 BUDGET_SHARE: Final = 0.25
 PRIOR_MEAN: Final = 0.12
-PRIOR_SCALE: Final = 0.03
+PRIOR_SCALE: Final = 0.035
 """Limits are calibrated on days, for series swing with the hours; the first one is about the double."""
 
 CLIP: Final = 0.5
@@ -44,6 +44,9 @@ HOT_BLOCKS: Final = 2
 COOL_BLOCKS: Final = 3
 CLEAR: Final = 0.5
 """Part of the limit under which a pair is back, and from which it is suspicious."""
+
+UNSEEN: Final = 0.5
+"""A series that has not shown a whole day yet may swing by so much more of its limit."""
 
 SUSPICIOUS_RATE: Final = 0.25
 REST_US: Final = 12 * HOUR_US
@@ -158,7 +161,8 @@ class Drifts:
         above = quick - slow
 
         rows = SCALES * lanes[:, None] + np.arange(SCALES)
-        limit = self.tails.limit(rows)
+        unseen = np.maximum(1.0 - age_us / DAY_US, 0.0)
+        limit = self.tails.limit(rows) * (1.0 + UNSEEN * unseen)
         was = table.off[lanes]
         old = age_us >= LEAST_AGE_US
         ratio = np.log(np.broadcast_to(self._policies.get("min_latency_ratio", groups), lanes.shape))[:, None]

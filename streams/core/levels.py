@@ -35,8 +35,8 @@ WARN_SCORE: Final = 4.0
 """The limit before anything was learned; another `warn_score` in the policy moves limits in proportion."""
 
 WANDER_CLIP: Final = 3.0
-PRIOR_MEAN: Final = 1.5
-PRIOR_SCALE: Final = 0.19
+PRIOR_MEAN: Final = 1.2
+PRIOR_SCALE: Final = 0.17
 
 ROW_P: Final = 3e-6
 """Probability of a row of wild checks by chance, if each is as likely as it was so far."""
