@@ -7,7 +7,7 @@ swing of memory, comes down to its usual low and no further. In the first day, w
 is believed for a shorter time. A trend is never believed for more than TRUST times what was observed.
 
 Memory swings with the load and caches fill: its trend is believed for no longer than it was observed, only from the
-window of days, and never in the first day.
+window of days, never in the first day, and not if it slows down so much that it comes to rest before the end.
 
 A warning ends when there was no reason for it for CALM_US, or at once when much was freed. If that was at the last
 moment (NEARLY), it was a repair, and what was the low before is not usual; else it may have been a rotation.
@@ -56,7 +56,7 @@ MEMORY_BELOW: Final = 0.03
 BACK: Final = 1.5
 """What warns goes on warning up to so many horizons, and up to its usual low."""
 
-CALM_US: Final = 6 * HOUR_US
+CALM_US: Final = DAY_US
 FREED: Final = 0.1
 """A rise of so much, or by half, above where the warning began is a repair."""
 
@@ -208,6 +208,8 @@ class Depletions:
             for window in range(WINDOWS - 1 if memory else 0, WINDOWS)
             if (count := int(table.count[row, window])) > 0
         ]
+        if memory and comes_to_rest(table.points_us[row, -1], table.points[row, -1]):
+            return NO_BOUND
         known = [left for left in found if left.lower_us is not None]
         return min(known, key=lambda left: left.lower_us or 0) if known else NO_BOUND
 
@@ -245,6 +247,31 @@ def time_left(at_us: Ints, value: Floats, trust: float = TRUST) -> TimeLeft:
         return NO_BOUND
     spread = (gentlest - steepest) / (2.0 * CONFIDENCE)
     return TimeLeft(lower_us, upper_us, min(-middle / max(spread, 1e-30), 1e6))
+
+
+def comes_to_rest(at_us: Ints, value: Floats) -> bool:
+    """Say whether a value that falls slows down so much that it does not reach 0, as a cache does that fills.
+
+    Its fall in the later half of the time, by that in the earlier one, goes on shrinking by that factor: what is left
+    to fall is the sum of a geometric series.
+
+    Args:
+        at_us: Ascending, shape (n,); NEVER where there is no point yet: these count for nothing.
+        value: What is left, shape (n,).
+    """
+    known = at_us > NEVER
+    at_us, value = at_us[known], value[known]
+    half = at_us.size // 2
+    if half < LEAST_POINTS // 2:
+        return False
+    early, late = (_slopes(at_us[part], value[part])[1] for part in (slice(half), slice(half, None)))
+    if early >= 0.0:
+        return False
+    shrinks = max(late / early, 0.0)
+    if shrinks >= 1.0:
+        return False
+    still_us = float(at_us[-1] - at_us[half])
+    return float(value[-1]) + late * still_us * shrinks / (1.0 - shrinks) > 0.0
 
 
 def _slopes(at_us: Ints, value: Floats) -> tuple[float, float, float]:

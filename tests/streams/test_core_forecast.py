@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streams.core.depletion import time_left
 from streams.policy import DAY_US, DetectPolicy
@@ -132,3 +134,100 @@ def test_a_forecast_does_not_change_the_verdict_itself() -> None:
     found = play("tls_days_left", [9.0] * 10)
     assert {verdict.verdict for verdict in found.verdicts} == {"healthy"}
     assert found.verdicts[-1].reasons[0].subject == "tls_days_left"
+
+
+def minutes(days: float) -> np.ndarray:
+    """Return the days that have passed at each minute."""
+    return np.arange(int(days * 1440)) / 1440
+
+
+@pytest.mark.parametrize("hours", [1.5, 6, 24])
+def test_a_disk_that_fills_fast_is_warned_of_long_before(hours: float) -> None:
+    """Three well days, then from 60 % to nothing: warned with more than half of the time left."""
+    last = np.clip(1.0 - (minutes(3 + hours / 24) - 3) * 24 / hours, 0.0, 1.0)
+    found = play("disk_free_ratio:/", list(0.6 * last), every_us=MINUTE, noise=0.0005)
+    warned_h = (found.deviations[0].tick_us - START) / HOUR - 72
+    assert 0.0 < warned_h < 0.5 * hours
+
+
+@pytest.mark.parametrize(("cycle_h", "amplitude"), [(6, 0.06), (6, 0.005), (24, 0.06), (24, 0.2)])
+def test_a_sawtooth_of_any_period_warns_nobody_after_its_first_day(cycle_h: int, amplitude: float) -> None:
+    """Written and rotated away, for a week, at one third free."""
+    values = 0.35 - amplitude * (minutes(7) * 24 / cycle_h % 1.0)
+    found = play("disk_free_ratio:/", list(values[::5]), every_us=5 * MINUTE, noise=0.0005)
+    assert [d for d in found.deviations if d.active and d.tick_us > START + DAY_US] == []
+
+
+def test_a_disk_that_fills_under_its_rotation_warns_once_until_it_is_repaired() -> None:
+    """Daily rotation of 5 %, and 12 % a day more; emptied at the end: one warning, one end of it."""
+    days = minutes(7)[::5]
+    values = 0.6 - 0.05 * (days % 1.0) - 0.12 * np.clip(days - 2.0, 0.0, None)
+    found = play("disk_free_ratio:/", [*np.clip(values, 0.001, 1.0), *([0.6] * 400)], every_us=5 * MINUTE, noise=0.0005)
+    assert [d.active for d in found.deviations] == [True, False]
+    assert found.deviations[0].tick_us < START + 5 * DAY_US
+    assert found.deviations[1].tick_us <= START + 7 * DAY_US + 10 * MINUTE
+
+
+def test_memory_that_leaks_is_warned_of_while_hours_are_left() -> None:
+    """From 40 % used, 15 % a day for four days: warned in the last two and a half days, and told that it rises."""
+    values = 0.4 + 0.15 * minutes(4)[::5]
+    found = play("memory_used_ratio", list(np.clip(values, 0.0, 1.0)), every_us=5 * MINUTE, noise=0.002)
+    forecasts = [d for d in found.deviations if d.detector == "forecast"]
+    assert [d.active for d in forecasts] == [True]
+    assert START + 1.5 * DAY_US < forecasts[0].tick_us < START + 3.2 * DAY_US
+    reason = next(r for v in found.verdicts for r in v.reasons if r.kind == "forecast")
+    assert (reason.limit, "rises" in reason.text) == (1.0, True)
+
+
+@pytest.mark.parametrize("shape", ["cache", "daily", "restarts", "weekly"])
+def test_memory_that_fills_swings_or_is_restarted_warns_nobody(shape: str) -> None:
+    """A cache that fills to 90 %, a daily swing of 30 %, a leak that is restarted each night, weekdays."""
+    days = minutes(14)[::10]
+    used = {
+        "cache": 0.3 + 0.6 * (1.0 - np.exp(-days / 1.5)),
+        "daily": 0.55 + 0.15 * np.sin(2 * np.pi * days),
+        "restarts": 0.4 + 0.45 * (days % 1.0),
+        "weekly": 0.5 + np.where(days % 7 < 5, 0.12, 0.0) + 0.1 * np.sin(2 * np.pi * days),
+    }[shape]
+    found = play("memory_used_ratio", list(used), every_us=10 * MINUTE, noise=0.005)
+    assert [d for d in found.deviations if d.detector == "forecast"] == []
+
+
+def test_an_overdue_renewal_of_a_long_certificate_is_told_before_the_horizon() -> None:
+    """Renewed twice at 30 days left, as machines do: the third time it is not, and that is told at 27."""
+    values = [*np.arange(90, 30, -1.0), *np.arange(90, 30, -1.0), *np.arange(90, 20, -1.0)]
+    found = play("tls_days_left", values, every_us=DAY_US)
+    assert [d.active for d in found.deviations] == [True]
+    assert 26.0 <= found.deviations[0].value < 28.0
+
+
+def test_a_certificate_renewed_by_hand_at_the_last_moment_is_warned_of_again() -> None:
+    """Renewed once with two days left: that is no rule, and the next one warns at the horizon."""
+    values = [*np.arange(90, 2, -1.0), *np.arange(90, 5, -1.0)]
+    found = play("tls_days_left", values, every_us=DAY_US)
+    assert [(d.active, d.value) for d in found.deviations] == [(True, 13.0), (False, 90.0), (True, 13.0)]
+
+
+@given(cut=st.integers(1, 299), seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_forecasts_restored_from_a_snapshot_continue(cut: int, seed: int) -> None:
+    """At any reading, bit for bit."""
+    rng = np.random.default_rng(seed)
+    metrics = {
+        "disk_free_ratio:/": np.clip(0.5 - np.linspace(0.0, rng.uniform(0.0, 0.6), 300), 0.0, 1.0),
+        "memory_used_ratio": np.clip(0.4 + np.linspace(0.0, rng.uniform(0.0, 0.7), 300), 0.0, 1.0),
+        "tls_days_left": 4.0 - np.arange(300) / 24 % 3.0,
+    }
+    config, policy = expectations("shop-1", interval_us=HOUR), DetectPolicy(slot_us=DAY_US)
+    found = []
+    for restart in (False, True):
+        core, published = detector(config, policy), Published()
+        for tick in range(300):
+            if restart and tick == cut:
+                payload, core = core.snapshot(), detector(config, policy)
+                core.restore(payload)
+            values = {name: float(series[tick]) for name, series in metrics.items()}
+            row = Row(tick_us=START + tick * HOUR, location="shop-1", kind="host", metrics=values)
+            published.add(core.apply(columns([row])))
+        found.append((published.deviations, published.verdicts))
+    assert found[0] == found[1]
