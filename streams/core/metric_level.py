@@ -37,6 +37,9 @@ LEAST_RATIO_CHANGE: Final = 0.05
 LEAST_CHANGE: Final = 0.1
 """Of any other: so much of its centre."""
 
+UPWARD: Final = ("_used_ratio", "_load_ratio")
+"""Endings of metrics of which less is no trouble: an idle night, memory that was given back."""
+
 HUGE: Final = 1e100
 """Larger values count as this, so that no difference overflows."""
 
@@ -46,6 +49,9 @@ MEAN_CLIPPED: Final = 0.7788
 
 MARGIN: Final = 1.25
 """A limit is so much further out than anything so far: of rare bursts each record would be news otherwise."""
+
+YOUNG_MARGIN: Final = 1.6
+"""The same before blocks of a whole week are there: a weekend is no news."""
 
 GUMBEL_SCALE: Final = 0.7797
 GUMBEL_MEAN: Final = 0.4500
@@ -61,6 +67,7 @@ class MetricLevelTable(Table):
     Attributes:
         learned: Readings so far; before warm-up they are in `samples`, from `first_us` on.
         relative: The least change is a part of the centre, not points of percent.
+        upward: Only more of it is trouble.
         centre, spread: Of the value.
         recent, level: The last readings, in no order that matters, and their median.
         block_us, began_us: Length of a block; when the one that runs began.
@@ -77,6 +84,7 @@ class MetricLevelTable(Table):
         "learned": Column(np.int64, 0),
         "first_us": Column(np.int64, NEVER),
         "relative": Column(np.bool_, 1),
+        "upward": Column(np.bool_, 0),
         "centre": Column(np.float64, np.nan),
         "spread": Column(np.float64, np.nan),
         "recent": Column(np.float64, np.nan, (RECENT,)),
@@ -99,6 +107,7 @@ class MetricLevelTable(Table):
     learned: Ints
     first_us: Ints
     relative: npt.NDArray[np.bool_]
+    upward: npt.NDArray[np.bool_]
     centre: Floats
     spread: Floats
     recent: Floats
@@ -152,7 +161,9 @@ class MetricLevels:
     def add(self, series: int, metric: str) -> None:
         """Begin a series."""
         self.table.grow(series + 1)
-        self.table.relative[series] = not metric.partition(":")[0].endswith("_ratio")
+        name = metric.partition(":")[0]
+        self.table.relative[series] = not name.endswith("_ratio")
+        self.table.upward[series] = name.endswith(UPWARD)
 
     def limit(self, series: int) -> float:
         """Return the limit that a series is beyond, or the nearer one of a series that is not flagged."""
@@ -302,8 +313,14 @@ class MetricLevels:
         p = np.clip(0.5 * budget * table.block_us[row] / WEEK_US, 1e-12, 0.5)
         least = least_change(centre, relative=table.relative[row])
         least = np.maximum(least, get("warn_score", groups) * table.spread[row])
-        table.upper[row] = centre + np.maximum(_beyond(table.high[row] - centre[:, None], p), least)
-        table.lower[row] = centre - np.maximum(_beyond(centre[:, None] - table.low[row], p), least)
+        known_us = table.block_us[row] * np.sum(~np.isnan(table.high[row]), axis=1)
+        margin = np.where(known_us < WEEK_US, YOUNG_MARGIN, MARGIN)
+        above = table.high[row] - centre[:, None]
+        # A block far below the centre, where that is no trouble, does not make peaks likelier.
+        above = np.where(table.upward[row][:, None], np.maximum(above, 0.0), above)
+        table.upper[row] = centre + np.maximum(_beyond(above, p, margin), least)
+        lower = centre - np.maximum(_beyond(centre[:, None] - table.low[row], p, margin), least)
+        table.lower[row] = np.where(table.upward[row], -np.inf, lower)
 
     def _rest(self, series: Rows, groups: Rows, level: Floats, flagged: npt.NDArray[np.bool_]) -> tuple[Rows, Floats]:
         """Follow the level of flagged series; return those for which it has become the norm."""
@@ -315,7 +332,7 @@ class MetricLevels:
         rest = np.where(away == 1, level, table.rest[row])
         rest = rest + np.maximum(1.0 / np.maximum(away, 1), 1.0 / 120.0) * (level - rest)
         table.rest[row] = rest
-        still = np.abs(level - rest) < 0.5 * (table.upper[row] - table.lower[row])
+        still = np.abs(level - rest) < table.upper[row] - table.centre[row]
         done = np.flatnonzero((away >= self._policies.get("rebaseline_checks", groups[places])) & still)
         row = row[done]
         before = table.centre[row]
@@ -339,13 +356,13 @@ def least_change(centre: Floats, *, relative: Any) -> Floats:
     return change
 
 
-def _beyond(extremes: Floats, p: Floats) -> Floats:
-    """Return what the next block's maximum passes with probability p, and at least MARGIN times the highest so far.
+def _beyond(extremes: Floats, p: Floats, margin: Floats) -> Floats:
+    """Return what the next block's maximum passes with probability p, and at least `margin` times the highest so far.
 
     Args:
         extremes: By block, as distances from the centre, nan where there is none, shape (n, BLOCKS); at least one of
             each row is a number.
-        p: Shape (n,).
+        p, margin: Shape (n,).
     """
     highest: Floats = np.nanmax(extremes, axis=1)
     # One wild day does not blind the others: the highest block is a bound, and no part of the fit.
@@ -358,4 +375,4 @@ def _beyond(extremes: Floats, p: Floats) -> Floats:
     deviation = np.sqrt(squares / np.maximum(count - 1, 1)) * (1.0 + 3.0 / count)
     limit = mean + deviation * (GUMBEL_SCALE * -np.log(-np.log1p(-p)) - GUMBEL_MEAN)
     alone = np.isnan(others).all(axis=1)
-    return np.maximum(np.where(alone, highest, limit), MARGIN * highest)
+    return np.maximum(np.where(alone, highest, limit), margin * highest)

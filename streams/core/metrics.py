@@ -91,9 +91,9 @@ class Metrics:
         slow = self._slow(series, interval_us)
         if slow.size:
             row = table.row[series[slow]]
-            centre, relative = self.levels.table.centre[series[slow]], self.levels.table.relative[series[slow]]
-            least = least_change(centre, relative=relative)
-            off[slow] |= self.unusual.update(row, groups[slow], tick_us[slow], value[slow], least)
+            levels, these = self.levels.table, series[slow]
+            least = least_change(levels.centre[these], relative=levels.relative[these])
+            off[slow] |= self.unusual.update(row, groups[slow], tick_us[slow], value[slow], least, levels.upward[these])
         rebased, before = (np.zeros(0, dtype=np.intp), np.zeros(0)) if found is None else (found.rebased, found.before)
         if rebased.size:
             # A new norm is new in every way.

@@ -106,6 +106,19 @@ def test_what_falls_is_flagged_too() -> None:
     assert np.all(series.levels.table.side[:20] == -1)
 
 
+@pytest.mark.parametrize("metric", ["cpu_used_ratio", "cpu_load_ratio", "memory_used_ratio:swap"])
+def test_less_of_what_is_used_is_no_trouble(metric: str) -> None:
+    """From 60 % to 5 %: nothing; back to 60 % and on to 95 %: told, once each."""
+    series = Series(20, metric)
+    series.play(normal(20, 0.03, 0.6), 600)
+    series.play(normal(20, 0.01, 0.05, 1), 120)
+    assert series.flags == []
+    series.play(normal(20, 0.03, 0.6, 2), 60)
+    series.play(normal(20, 0.01, 0.95, 3), 30)
+    assert {row for _, row in series.flags} == set(range(20))
+    assert np.all(series.levels.table.side[:20] == 1)
+
+
 def test_a_level_that_stays_is_the_norm_in_the_end() -> None:
     """Flagged once, the new norm after `rebaseline_checks`, then quiet."""
     series = Series(20, policy=DetectPolicy(warm_up_checks=20, rebaseline_checks=200))
