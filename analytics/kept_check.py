@@ -29,14 +29,16 @@ class Fault:
     """Something that is not as it must be.
 
     Attributes:
-        what: snapshot, position, mark or incident.
+        what: table, view, snapshot, position, mark or incident.
         subject: Which one.
         text: What is wrong.
+        repaired: It was put right.
     """
 
     what: str
     subject: str
     text: str
+    repaired: bool = False
 
 
 def check_kept(session: Session, committed: Committed | None = None) -> list[Fault]:

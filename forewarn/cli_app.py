@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from forewarn.cli_options import DEFAULT_CONFIG, DEFAULT_DATA_DIR, AsJson, ConfigFile, DataDir, Topic
+from forewarn.cli_options import DEFAULT_CONFIG, DEFAULT_DATA_DIR, AsJson, ConfigFile, DataDir, ObserveHost, Topic
 from forewarn.errors import EXIT_CODES
 
 _EXITS = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_CODES)
@@ -157,13 +157,29 @@ def check(
     epilog="""\b
 Examples:
   forewarn up
-  forewarn up --config shop.yaml --data-dir /var/lib/forewarn""",
+  forewarn up --config shop.yaml --data-dir /var/lib/forewarn
+  forewarn up --observe-port 9100""",
 )
-def up(config: ConfigFile = DEFAULT_CONFIG, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def up(
+    config: ConfigFile = DEFAULT_CONFIG,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    *,
+    observe_host: ObserveHost = "127.0.0.1",
+    observe_port: Annotated[
+        int | None,
+        typer.Option(
+            "--observe-port",
+            metavar="PORT",
+            min=1,
+            max=65000,
+            help="Serve /healthz and /metrics: of `up` here, of each worker and producer on the ports after it.",
+        ),
+    ] = None,
+) -> None:
     """Run everything on this machine until Ctrl-C: broker, store, workers, producers."""
     from forewarn.commands.up import up as run
 
-    run(config, data_dir)
+    run(config, data_dir, observe_host=observe_host, observe_port=observe_port)
 
 
 @app.command(
@@ -190,6 +206,7 @@ Examples:
   forewarn sql "SELECT target, count() FROM checks GROUP BY target"
   forewarn sql --format CSVWithNames 'SELECT * FROM incidents' > incidents.csv
   echo 'SELECT 1' | forewarn sql -
+  forewarn sql --write "ALTER TABLE checks_log DELETE WHERE target = 'main/old'"
 
 \b
 Formats: table (default), or any of ClickHouse's, such as CSVWithNames, TSV,
@@ -201,13 +218,14 @@ def sql(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The statement; - reads it from stdin.")],
     *,
     output_format: Annotated[str, typer.Option("--format", "-f", metavar="NAME", help="Form of the answer.")] = "table",
+    write: Annotated[bool, typer.Option("--write", help="Let the statement change the store.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Query the store in ClickHouse's SQL."""
+    """Query the store in ClickHouse's SQL. Reads only, unless --write says otherwise."""
     from forewarn.commands.sql import sql as run
 
-    run(query, config, data_dir, output_format=output_format)
+    run(query, config, data_dir, output_format=output_format, write=write)
 
 
 @app.command(

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from analytics.settings import StoreSettings
 from forewarn.baselines import latency_baselines
@@ -24,6 +24,7 @@ from forewarn.embedded.store_process import StoreProcess
 from forewarn.errors import DataDirectoryError
 from forewarn.leash import PARENT
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
+from forewarn.up_observation import UpObservation, health
 from producers.errors import ForewarnError
 from producers.settings import LogSettings
 
@@ -43,11 +44,27 @@ class Installation:
 
     Attributes:
         runtime: How to reach broker and store, once started.
+        observed: The port of /healthz and /metrics of each child, by name.
     """
 
-    def __init__(self, config: Config, config_file: Path, data_dir: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_file: Path,
+        data_dir: Path,
+        *,
+        observe_host: str = "127.0.0.1",
+        observe_port: int | None = None,
+    ) -> None:
+        """Make one; nothing is started.
+
+        Args:
+            observe_host: What all /healthz and /metrics bind to.
+            observe_port: Of our own; each child takes the next one. None: nothing is served.
+        """
         self.runtime: Runtime | None = None
         self.children: list[Child] = []
+        self.observed: dict[str, int] = {}
         self._config = config
         self._config_file = config_file
         self._data_dir = data_dir
@@ -55,6 +72,8 @@ class Installation:
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
         self._nursery = Nursery(data_dir)
+        self._observe = (observe_host, observe_port)
+        self._observation: UpObservation | None = None
         self._launch: Launch = self._nursery.spawn if FORKING_IS_SAFE else popen
 
     def start(self) -> None:
@@ -65,6 +84,11 @@ class Installation:
             ForewarnError: Broker or store did not start, or refused.
         """
         self._lock = lock_data_dir(self._data_dir)
+        host, port = self._observe
+        if port is not None:
+            # The first thing, so that a port that is taken stops nothing half-way.
+            self._observation = UpObservation(host, port, self._health)
+            self._observation.start()
         # The nursery imports while the store opens; neither needs the other.
         if FORKING_IS_SAFE:
             self._nursery.start()
@@ -104,11 +128,23 @@ class Installation:
         commands: list[tuple[str, tuple[str, ...]]] = [(name, ("worker", name)) for name in WORKERS]
         # The workers first: a check that waits in the log costs nothing, but the first warning should not wait.
         commands += [(f"producer {name}", ("producer", "--location", name)) for name in self._config.location_names()]
-        for name, words in commands:
+        host, port = self._observe
+        for number, (name, words) in enumerate(commands, start=1):
+            seen: tuple[str, ...] = ()
+            if port is not None:
+                seen = ("--observe-host", host, "--observe-port", str(port + number))
+                self.observed[name] = port + number
             environment = {**LEAN, **os.environ, PARENT: str(os.getpid())}
-            child = Child(name, self._command(*words), log_dir=log_dir, environment=environment, launch=self._launch)
+            child = Child(
+                name, self._command(*words, *seen), log_dir=log_dir, environment=environment, launch=self._launch
+            )
             self.children.append(child)
             child.start()
+
+    def _health(self) -> dict[str, Any]:
+        """What /healthz shows."""
+        running = {"broker": self._broker.running, "store": self._store.running}
+        return health(running, self.children)
 
     def log_settings(self) -> LogSettings:
         """How to reach the broker."""
@@ -181,6 +217,8 @@ class Installation:
         for child in workers:
             child.signal(signal.SIGTERM)
         said = list(_ended(self.children, deadline_s))
+        if self._observation is not None:
+            self._observation.stop()
         self._nursery.stop()
         self._broker.stop()
         if not self._store.stop(timeout_s=STORE_END_S):

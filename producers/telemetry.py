@@ -56,6 +56,10 @@ ALERTS = Counter(
     "forewarn_alerts_total", "Alerts, by channel and delivered, retried, given_up.", ["channel", "outcome"]
 )
 
+# --- One machine (`forewarn up`)
+CHILD_RUNNING = Gauge("forewarn_child_running", "1 while a process of the installation lives.", ["child"])
+CHILD_RESTARTS = Gauge("forewarn_child_restarts", "How often it was started again.", ["child"])
+
 # --- Store
 ROWS_STORED = Counter("forewarn_rows_stored_total", "Rows that the store answered for.", ["table"])
 STORE_ERRORS = Counter("forewarn_store_errors_total", "Inserts and queries that failed.", ["what"])

@@ -10,6 +10,7 @@ from typing import Final
 
 from analytics.kept_check import Committed, Fault, check_kept, highest_marks, mark_faults
 from analytics.rollup_check import Difference, RollupCheck, check_rollups
+from analytics.schema_check import check_schema
 from analytics.session import Session
 from forewarn.config import Part
 from forewarn.errors import CommandError, ExitCode, NotRunningError
@@ -38,7 +39,7 @@ def check(config_file: Path, data_dir: Path, *, repair: bool, days: int | None, 
     """Check everything and print what was found.
 
     Args:
-        repair: Compute rollups again that differ.
+        repair: Compute rollups again that differ, and make views again that are missing.
         days: Compare only the rollups of so many days; None: of all whose checks are kept.
 
     Raises:
@@ -47,16 +48,27 @@ def check(config_file: Path, data_dir: Path, *, repair: bool, days: int | None, 
     """
     committed = _committed(config_file, data_dir)  # before the snapshots are looked at: they only grow
     with open_store(config_file, data_dir) as store, closing(Session(store)) as session:
+        schema = check_schema(session, repair=repair)
+        if not all(one.repaired for one in schema):
+            # Nothing else can be asked of a store without its tables.
+            _print_faults(schema, as_json=as_json)
+            raise StoreDiffersError(sum(not one.repaired for one in schema))
         rollups = check_rollups(session, repair=repair, days=days)
         marks = highest_marks(session)
-        faults = [*check_kept(session, committed), *mark_faults(marks, _last_seqs(data_dir))]
+        faults = [*schema, *check_kept(session, committed), *mark_faults(marks, _last_seqs(data_dir))]
     if as_json:
         _write_json(rollups, faults, log_asked=committed is not None)
     else:
         _print(rollups, faults, log_asked=committed is not None)
-    wrong = sum(not one.repaired for one in rollups.differences) + len(faults)
+    wrong = sum(not one.repaired for one in [*rollups.differences, *faults])
     if wrong:
         raise StoreDiffersError(wrong)
+
+
+def _print_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
+    for one in faults:
+        line = json.dumps(asdict(one), ensure_ascii=False) if as_json else f"{one.what} {one.subject}: {one.text}"
+        sys.stdout.write(line + "\n")
 
 
 def _committed(config_file: Path, data_dir: Path) -> Committed | None:
@@ -118,14 +130,15 @@ def _print(rollups: RollupCheck, faults: Sequence[Fault], *, log_asked: bool) ->
             subject = f"{one.target} {one.probe} {one.location} {clock(one.hour_us)}"
             shown.add_row("rollup", subject, _said(one), "yes" if one.repaired else "no")
         for fault in faults[:MOST_SHOWN]:
-            shown.add_row(fault.what, fault.subject, fault.text, "no")
+            shown.add_row(fault.what, fault.subject, fault.text, "yes" if fault.repaired else "no")
         console().print(shown)
         more = max(0, len(rollups.differences) - MOST_SHOWN) + max(0, len(faults) - MOST_SHOWN)
         if more:
             print_line(f"... and {more:,} more; --json prints all of them")
     print_line(_rollups_line(rollups))
     asked = "" if log_asked else "; the log was not reached, so committed offsets were not compared with snapshots"
-    print_line(f"snapshots, positions, marks, revisions: {_wrong(len(faults))}{asked}")
+    wrong = sum(not one.repaired for one in faults)
+    print_line(f"tables, views, snapshots, positions, marks, revisions: {_wrong(wrong)}{asked}")
 
 
 def _rollups_line(rollups: RollupCheck) -> str:

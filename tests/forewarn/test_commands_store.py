@@ -87,13 +87,34 @@ def test_a_query_from_stdin_and_statements_without_an_answer(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CREATE and INSERT print nothing; what they did is there."""
-    assert run(["sql", "CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a"]) == 0
+    assert run(["sql", "--write", "CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a"]) == 0
     monkeypatch.setattr("sys.stdin", io.StringIO("INSERT INTO t VALUES (1), (2);\n"))
-    assert run(["sql", "-"]) == 0
+    assert run(["sql", "--write", "-"]) == 0
     assert capfd.readouterr().out == ""
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT sum(a) FROM t"))
     assert run(["sql", "-f", "TSV", "-"]) == 0
     assert capfd.readouterr().out == "3\n"
+
+
+@pytest.mark.usefixtures("directory")
+def test_nothing_is_changed_without_being_asked_to(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever would change the store is refused by the store itself; what only reads is answered."""
+    assert run(["sql", "--write", "CREATE TABLE kept (a Int64) ENGINE = MergeTree ORDER BY a"]) == 0
+    for statement in (
+        "DROP TABLE kept",
+        "TRUNCATE TABLE kept",
+        "INSERT INTO kept VALUES (1)",
+        "INSERT INTO kept SELECT 1",
+        "ALTER TABLE kept DELETE WHERE 1",
+        "CREATE TABLE another (a Int64) ENGINE = MergeTree ORDER BY a",
+        "SET readonly = 0",
+    ):
+        assert run(["sql", statement]) == 2, statement
+        said = "forewarn: this statement would change the store, and nothing was done; --write allows it\n"
+        assert capfd.readouterr().err == said, statement
+    for statement in ("EXISTS TABLE kept", "WITH 1 AS a SELECT a", "SELECT 1 SETTINGS max_threads = 1"):
+        assert run(["sql", "-f", "TSV", statement]) == 0
+        assert capfd.readouterr().out == "1\n"
 
 
 @pytest.mark.usefixtures("directory")

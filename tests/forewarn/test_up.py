@@ -1,14 +1,17 @@
 """The one-machine mode's own care: one owner of a data directory, nothing left behind, what ended is started again."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -169,4 +172,64 @@ def test_a_store_and_a_broker_that_ended_are_started_again(tmp_path: Path, monke
     finally:
         said_last = made.stop()
     assert said_last == []
+    assert left_of(tmp_path / "data") == []
+
+
+def test_every_process_is_observed(tmp_path: Path) -> None:
+    """/healthz and /metrics of `up` on the port that is asked for, of each child on the next ones; all get well."""
+    first = ports_in_a_row(6)
+    (tmp_path / "forewarn.yaml").write_text(CONFIG)
+    process = start("up", "--data-dir", tmp_path / "data", "--observe-port", str(first), cwd=tmp_path)
+    try:
+        for number in range(6):
+            wait_until(lambda port=first + number: asked(port, "healthz")[0] == 200)  # type: ignore[misc]
+        state = json.loads(asked(first, "healthz")[1])
+        names = ["alerts", "detect", "incidents", "producer local", "sink"]
+        assert (state["ok"], state["reason"], sorted(state["restarts"])) == (True, None, names)
+        for name in ("broker", "store", *names):
+            assert f'forewarn_child_running{{child="{name}"}} 1.0' in asked(first, "metrics")[1]
+        assert "forewarn_checks_judged_total" in asked(first + 2, "metrics")[1]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+        assert asked(first, "healthz")[0] == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ports_in_a_row(count: int) -> int:
+    """Return the first of so many free ports."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            first: int = one.getsockname()[1]
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    """Return status and body; 0 if nobody answers."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=5.0)
+    except httpx.TransportError:
+        return 0, ""
+    return answer.status_code, answer.text
+
+
+def test_an_observation_port_that_is_taken_is_refused_at_once(tmp_path: Path) -> None:
+    """One line with the address, before anything is started."""
+    (tmp_path / "forewarn.yaml").write_text(CONFIG)
+    with socket.socket() as owner:
+        owner.bind(("127.0.0.1", 0))
+        owner.listen()
+        port = owner.getsockname()[1]
+        process = start("up", "--data-dir", tmp_path / "data", "--observe-port", str(port), cwd=tmp_path)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    said = f"forewarn: cannot serve /healthz and /metrics on 127.0.0.1:{port}: "
+    assert (process.returncode, err.startswith(said), err.count("\n")) == (ExitCode.REFUSED, True, 1), out + err
     assert left_of(tmp_path / "data") == []
