@@ -59,6 +59,7 @@ class IncidentLine:
 
     Attributes:
         who: The target, or the location whose trouble it was.
+        down_at_us: The first failing check of its outage; None without one, or where no verdict tells.
         touched: Of a location's incident: the targets that it could not see well.
     """
 
@@ -70,7 +71,15 @@ class IncidentLine:
     warned_at_us: int | None
     outage_at_us: int | None
     resolved_at_us: int | None
+    down_at_us: int | None = None
     touched: tuple[Touched, ...] = ()
+
+    @property
+    def lead_us(self) -> int | None:
+        """How long before the first failing check it was warned of; None if it was not, or only afterwards."""
+        if self.warned_at_us is None or self.down_at_us is None or self.down_at_us <= self.warned_at_us:
+            return None
+        return self.down_at_us - self.warned_at_us
 
 
 def incident_lines(
@@ -105,6 +114,7 @@ def incident_lines(
                 warned_at_us=warned_us,
                 outage_at_us=outage_us,
                 resolved_at_us=resolved_us,
+                down_at_us=_down_at(intervals.get(target, ()), outage_us),
                 touched=tuple(
                     Touched(target=each, account=account(intervals.get(each, ()), during, unknown=unknown))
                     for each in touched[incident_id]
@@ -112,6 +122,14 @@ def incident_lines(
             )
         )
     return tuple(lines)
+
+
+def _down_at(intervals: Sequence[Interval], outage_us: int | None) -> int | None:
+    """Return since when the target was failing when its outage was declared, which is some checks later."""
+    if outage_us is None:
+        return None
+    failing = (one for one in intervals if one.verdict == "failing" and one.from_us <= outage_us)
+    return max((one.from_us for one in failing if one.until_us is None or outage_us <= one.until_us), default=None)
 
 
 def _within(began_us: int, resolved_us: int | None, period: Period) -> Period:

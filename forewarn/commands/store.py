@@ -60,7 +60,7 @@ def check(config_file: Path, data_dir: Path, *, repair: bool, days: int | None, 
         _write_json(rollups, faults, log_asked=committed is not None)
     else:
         _print(rollups, faults, log_asked=committed is not None)
-    wrong = sum(not one.repaired for one in [*rollups.differences, *faults])
+    wrong = sum(not one.repaired for one in rollups.differences) + sum(not one.repaired for one in faults)
     if wrong:
         raise StoreDiffersError(wrong)
 

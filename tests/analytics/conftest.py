@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from analytics.client import connect
 from analytics.migrate import migrate
@@ -60,3 +61,10 @@ def session(database: StoreSettings) -> Iterator[Session]:
     session = Session(database)
     yield session
     session.close()
+
+
+@pytest.fixture
+def client(database: StoreSettings) -> Iterator[Client]:
+    """A client of the empty database."""
+    with contextlib.closing(connect(database)) as client:
+        yield client

@@ -1,83 +1,32 @@
 """The monthly report against the real store: every figure against a timeline that is known."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from analytics.client import connect
-from analytics.insert import Inserter
-from analytics.report import Report, make_report, percent_text, render_html
-from analytics.rows import one_table, rows_of
+from analytics.report import percent_text, render_html
 from analytics.session import Session
-from analytics.settings import ReportSettings, StoreSettings
 from analytics.sla import Unknown, month_period
 from producers.contract import Outcome
-from streams.contract import Reason, VerdictName
-from tests.analytics.messages import batch, incident, place, verdict
-
-SECOND_US = 1_000_000
-HOUR_US = 3600 * SECOND_US
-DAY_US = 24 * HOUR_US
-MONTH = f"{datetime.now(UTC).replace(day=1) - timedelta(days=1):%Y-%m}"
-"""Last month: it is over, and the store still keeps its checks."""
-
-PERIOD = month_period(MONTH, "UTC")
-START_US, END_US = PERIOD.from_us, PERIOD.until_us
-NAMES: dict[str, VerdictName] = {"H": "healthy", "D": "degraded", "F": "failing", "U": "unknown"}
-
-
-@pytest.fixture
-def client(database: StoreSettings) -> Iterator[Client]:
-    """A client of the empty database."""
-    with contextlib.closing(connect(database)) as client:
-        yield client
-
-
-def put(session: Session, *events: Any) -> None:
-    """Store them as the sink does, one insert a table."""
-    made = [rows for number, event in enumerate(events) for rows in rows_of(event, place(number))]
-    for table in {rows.table.name: rows.table for rows in made}.values():
-        batches = [rows.batch for rows in made if rows.table.name == table.name]
-        Inserter(session).insert(table, one_table(batches, table.schema))
-
-
-def put_timeline(
-    session: Session, target: str, timeline: str, *, from_us: int = START_US, step_us: int = DAY_US
-) -> None:
-    """Store the verdicts of a timeline, one letter a step; a verdict is published where the letter changes.
-
-    A check two days after the month shows that the target was measured all the time.
-    """
-    before, found = "U", []
-    for number, letter in enumerate(timeline):
-        if letter not in (before, " "):
-            at_us = from_us + number * step_us
-            found.append(verdict(NAMES[letter], at_us, target=target, previous=NAMES[before]))
-            before = letter
-    put(session, *found, batch([target], tick_us=END_US + 2 * DAY_US))
-
-
-def report(
-    client: Client, *, now_us: int = END_US + DAY_US, month: str = MONTH, customer: str = "", **settings: Any
-) -> Report:
-    """Make the report of last month, as of a day after its end."""
-    policy = ReportSettings(**settings)
-    period = month_period(month, policy.time_zone)
-    return make_report(client, month=month, period=period, now_us=now_us, settings=policy, customer=customer)
-
-
-def days(made: Report, number: int = 0) -> tuple[float, float, float, float]:
-    """Return the days that a target was healthy, degraded, failing and unknown."""
-    spent = made.targets[number].account
-    parts = (spent.healthy_us, spent.degraded_us, spent.failing_us, spent.unknown_us)
-    assert sum(parts) == made.accounted.until_us - made.accounted.from_us
-    return parts[0] / DAY_US, parts[1] / DAY_US, parts[2] / DAY_US, parts[3] / DAY_US
+from tests.analytics.messages import batch, verdict
+from tests.analytics.reporting import (
+    DAY_US,
+    END_US,
+    HOUR_US,
+    MONTH,
+    PERIOD,
+    SECOND_US,
+    START_US,
+    days,
+    put,
+    put_incident,
+    put_timeline,
+    report,
+)
 
 
 def test_a_known_month_gives_its_known_figures(session: Session, client: Client) -> None:
@@ -169,100 +118,6 @@ def test_a_month_begins_and_ends_at_local_midnight(session: Session, client: Cli
     text = render_html(made)
     assert f"{MONTH}-01 00:00:00 CE" in text
     assert "Europe/Berlin" in text
-
-
-def put_incident(session: Session, name: str, began_us: int, resolved_us: int | None, **changes: Any) -> None:
-    """Store an incident: opened, and resolved if it was."""
-    known: dict[str, Any] = {"incident_id": name, "began_at_us": began_us, "opened_at_us": began_us, **changes}
-    steps = [incident(1, id=f"{name}.1", effect="opened", updated_at_us=began_us, **known)]
-    if resolved_us is not None:
-        last = {"id": f"{name}.2", "effect": "resolved", "updated_at_us": resolved_us, "resolved_at_us": resolved_us}
-        steps.append(incident(2, **last, **known))
-    put(session, *steps)
-
-
-def test_an_incident_is_shown_in_every_month_that_it_touched(session: Session, client: Client) -> None:
-    """Over either edge, inside, open; not one that ended as the month began, nor one that began as it ended."""
-    for name, began_us, resolved_us in (
-        ("ended before", START_US - DAY_US, START_US),
-        ("over the start", START_US - DAY_US, START_US + 1),
-        ("a moment", START_US, START_US),
-        ("inside", START_US + DAY_US, START_US + 2 * DAY_US),
-        ("over the end", END_US - 1, END_US + DAY_US),
-        ("open", END_US - 1, None),
-        ("after", END_US, END_US + DAY_US),
-    ):
-        put_incident(session, name, began_us, resolved_us, cause=name)
-    shown = [line.cause for line in report(client).incidents]
-    assert sorted(shown) == ["a moment", "inside", "open", "over the end", "over the start"]
-    assert shown[0] == "over the start"
-
-
-def test_outages_and_early_warnings_are_counted_in_their_month(session: Session, client: Client) -> None:
-    """An outage counts where it lasted, a warning where it was raised; another target's count there alone."""
-    put_timeline(session, "main/shop", "H")
-    put_timeline(session, "main/other", "H")
-    outage = {"kind": "outage"}
-    put_incident(
-        session, "1", START_US - 9, START_US + 9, warned_at_us=START_US - 9, outage_at_us=START_US - 5, **outage
-    )
-    put_incident(
-        session, "2", START_US + 20, START_US + 90, warned_at_us=START_US + 20, outage_at_us=START_US + 30, **outage
-    )
-    put_incident(session, "3", START_US + 100, START_US + 110, warned_at_us=START_US + 100)
-    put_incident(session, "4", END_US - 9, END_US + 9, warned_at_us=END_US - 9, outage_at_us=END_US + 1, **outage)
-    put_incident(session, "5", START_US + 7, START_US + 8, target="main/other", outage_at_us=START_US + 7, **outage)
-    made = report(client)
-    counted = {page.target: (page.outages, page.early_warnings) for page in made.targets}
-    assert counted == {"main/shop": (2, 3), "main/other": (1, 0)}
-
-
-def test_a_locations_trouble_is_shown_as_the_locations(session: Session, client: Client) -> None:
-    """It belongs to no target, and to no report of a customer whose targets it did not touch."""
-    put_incident(session, "l", START_US, START_US + 1, target=None, location="north", kind="location_trouble")
-    [line] = report(client).incidents
-    assert (line.who, line.kind) == ("location north", "location trouble")
-    assert report(client, customer="main").incidents == ()
-
-
-def test_a_customer_sees_what_a_locations_trouble_meant_for_its_targets(session: Session, client: Client) -> None:
-    """How each touched target spent that time; not the names of other customers' targets, nor of untouched ones."""
-    for target, letters in (("acme/shop", "HDFH"), ("acme/calm", "HHHH"), ("other/shop", "HUUH")):
-        put_timeline(session, target, letters, step_us=HOUR_US)
-    for target, kind, at_us in (
-        ("acme/shop", "partial_failure", START_US + HOUR_US),
-        ("other/shop", "silence", START_US + HOUR_US),
-        ("acme/calm", "partial_failure", START_US + 5 * HOUR_US),
-    ):
-        seen = Reason(kind=kind, subject="service", text="t", probe="http", since_us=at_us, locations=["north"])
-        put(session, verdict("degraded", at_us + 1, target=target, previous="degraded", changed=False, reasons=[seen]))
-    put_incident(
-        session, "l", START_US + HOUR_US, START_US + 3 * HOUR_US, target=None, location="north",
-        kind="location_trouble", cause="3 targets fail together: acme/shop, other/shop and other/blog",
-    )  # fmt: skip
-    put_incident(session, "far", START_US, START_US + HOUR_US, target=None, location="south", kind="silence")
-    made = report(client, customer="acme")
-    [line] = made.incidents
-    assert [(one.target, one.account.degraded_us, one.account.failing_us) for one in line.touched] == [
-        ("acme/shop", HOUR_US, HOUR_US)
-    ]
-    text = render_html(made)
-    assert "other/" not in text
-    assert "acme/shop: down 1 h, degraded 1 h, unknown 0 s" in text
-    whole = {one.target for each in report(client).incidents for one in each.touched}
-    assert whole == {"acme/shop", "other/shop"}
-
-
-def test_a_customer_is_not_told_who_else_fails_with_it(session: Session, client: Client) -> None:
-    """The cause names other customers' targets: its own reasons stand instead."""
-    mine = Reason(kind="failing", subject="service", text="failing: timeout", probe="http", since_us=START_US)
-    put_incident(
-        session, "i", START_US, START_US + 1, target="acme/shop", cause="caused by other/db: failing: timeout",
-        caused_by="other/db", reasons=[mine],
-    )  # fmt: skip
-    [line] = report(client, customer="acme").incidents
-    assert line.cause == "failing: timeout"
-    assert [each.cause for each in report(client).incidents] == ["caused by other/db: failing: timeout"]
 
 
 def put_latencies(session: Session, durations_us: Sequence[int], target: str = "main/shop") -> None:
