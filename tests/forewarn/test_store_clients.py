@@ -6,11 +6,9 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import clickhouse_connect
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -19,16 +17,6 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from analytics.client import client_options, connect
 from analytics.settings import StoreSettings
 
-ROWS = 100_000
-FLOATS = 30
-COLUMNS = {
-    "id": "UInt64",
-    "at": "DateTime64(6, 'UTC')",
-    "name": "LowCardinality(String)",
-    "note": "Nullable(String)",
-    "ok": "Bool",
-    **{f"f{number}": "Float64" for number in range(FLOATS)},
-}
 START = dt.datetime(2026, 10, 25, 0, 0, tzinfo=dt.UTC)
 
 
@@ -46,74 +34,6 @@ def client(database: StoreSettings) -> Iterator[Client]:
     """A client in that database."""
     client = connect(database)
     yield client
-    client.close()
-
-
-def wide_table(client: Client) -> None:
-    """Create a table of 35 columns."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    client.command(f"CREATE TABLE wide ({columns}) ENGINE = MergeTree ORDER BY id")
-
-
-def wide_columns() -> dict[str, Any]:
-    """Return 100,000 rows as columns; neighbours repeat little, so no compression makes one small block of them."""
-    random = np.random.default_rng(7)
-    return {
-        "id": np.arange(ROWS, dtype=np.uint64),
-        "at": [START + dt.timedelta(microseconds=number) for number in range(ROWS)],
-        "name": [f"shop-{number % 97}" for number in range(ROWS)],
-        "note": [None if number % 3 else f"Störung № {number} 🛰" for number in range(ROWS)],
-        "ok": [number % 2 == 0 for number in range(ROWS)],
-        **{f"f{number}": random.random(ROWS) for number in range(FLOATS)},
-    }
-
-
-def assert_all_there(client: Client, columns: dict[str, Any]) -> None:
-    """Counts, sums and ends are those of what was sent."""
-    counts = client.query(
-        "SELECT count(), uniqExact(id), sum(id), countIf(note IS NULL), sum(ok) FROM wide"
-    ).result_rows
-    nulls = sum(note is None for note in columns["note"])
-    assert counts == [(ROWS, ROWS, ROWS * (ROWS - 1) // 2, nulls, ROWS // 2)]
-    last = client.query("SELECT at, name, note, f29 FROM wide ORDER BY id DESC LIMIT 1").result_rows
-    assert last == [(columns["at"][-1], columns["name"][-1], columns["note"][-1], columns["f29"][-1])]
-
-
-@pytest.mark.parametrize("compress", [False, "gzip", "zstd", "lz4"])
-def test_insert_of_columns_stores_each_row(database: StoreSettings, compress: bool | str) -> None:
-    """100,000 rows of 35 columns, several frames a body: the count is that of what was sent."""
-    options = {**client_options(database, database=database.database), "compress": compress}
-    client = clickhouse_connect.get_client(**options)
-    wide_table(client)
-    columns = wide_columns()
-    summary = client.insert("wide", list(columns.values()), column_names=list(columns), column_oriented=True)
-    assert summary.written_rows == ROWS
-    assert_all_there(client, columns)
-    client.close()
-
-
-@pytest.mark.parametrize("compress", [False, "gzip", "zstd", "lz4"])
-def test_insert_of_a_data_frame_stores_each_row(database: StoreSettings, compress: bool | str) -> None:
-    """The same rows from pandas."""
-    options = {**client_options(database, database=database.database), "compress": compress}
-    client = clickhouse_connect.get_client(**options)
-    wide_table(client)
-    columns = wide_columns()
-    assert client.insert_df("wide", pd.DataFrame(columns)).written_rows == ROWS
-    assert_all_there(client, columns)
-    client.close()
-
-
-@pytest.mark.parametrize("compress", [False, "gzip", "zstd", "lz4"])
-def test_insert_of_an_arrow_table_stores_each_row(database: StoreSettings, compress: bool | str) -> None:
-    """The same rows from Arrow, also in many record batches and with Arrow's own buffers compressed."""
-    options = {**client_options(database, database=database.database), "compress": compress}
-    client = clickhouse_connect.get_client(**options)
-    wide_table(client)
-    columns = wide_columns()
-    table = pa.table(columns)
-    assert client.insert_arrow("wide", table).written_rows == ROWS
-    assert_all_there(client, columns)
     client.close()
 
 
