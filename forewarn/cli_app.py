@@ -206,7 +206,7 @@ Examples:
   forewarn sql "SELECT target, count() FROM checks GROUP BY target"
   forewarn sql --format CSVWithNames 'SELECT * FROM incidents' > incidents.csv
   echo 'SELECT 1' | forewarn sql -
-  forewarn sql --write "ALTER TABLE checks_log DELETE WHERE target = 'main/old'"
+  forewarn sql --write "DELETE FROM checks_log WHERE target = 'main/old'"
 
 \b
 Formats: table (default), or any of ClickHouse's, such as CSVWithNames, TSV,

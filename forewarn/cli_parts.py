@@ -22,10 +22,10 @@ Examples:
   forewarn replay checks.csv --config forewarn.yaml --out replayed
 
 \b
-Columns:  target, location, probe, scheduled_at_us, outcome, reason,
-          duration_us
-Optional: phase_dns_us, phase_connect_us, phase_tls_us, phase_wait_us,
-          phase_transfer_us, address, http_status, metric_<name>
+Columns:  target, location, probe, scheduled_at_us (microseconds), outcome
+Optional: duration_us (without it no latency is judged), reason, address,
+          phase_dns_us, phase_connect_us, phase_tls_us, phase_wait_us,
+          phase_transfer_us, http_status, metric_<name>
 Written are deviations.parquet and incidents.parquet in DIR. Neither broker
 nor store is needed.""",
 )

@@ -10,7 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,6 +22,9 @@ from forewarn.replay_output import ReplayOutput
 from forewarn.replay_rows import METRIC_PREFIX, TIME, CheckFile
 from forewarn.replay_sort import ordered
 from streams.contract import Deviation, Incident
+
+EARLIEST_US: Final = 946_684_800_000_000
+"""The year 2000: earlier times are made up, or in another unit."""
 
 Tell = Callable[[str], None]
 """Gets a line for a person."""
@@ -69,7 +74,14 @@ def replay(checks: Path, out: Path, policies: Policies, *, tell: Tell, advance: 
     source = open_checks(checks)
     if source.ignored:
         tell(f"{checks}: ignored columns that are not known: {', '.join(source.ignored)}")
+    if "duration_us" not in source.names:
+        tell(f"{checks}: there is no column duration_us: no latency is judged")
     order = read_order(source)
+    if 0 <= order.last_us < EARLIEST_US:
+        tell(
+            f"{checks}: the times end on {datetime.fromtimestamp(order.last_us / 1e6, UTC):%Y-%m-%d}: "
+            f"is {TIME} in microseconds?"
+        )
     with ReplayOutput(out) as output, tempfile.TemporaryDirectory(prefix=".replay-", dir=out) as pieces:
         run = _Run(policies, output, order)
         for batch in _in_order(source, order, Path(pieces), tell):

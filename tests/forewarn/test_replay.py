@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -39,6 +40,21 @@ def stages(incident: dict[str, Any]) -> tuple[str, float | None, float | None, f
     """Kind and ticks: warned, outage, resolved."""
     warned, outage, resolved = (tick(incident[f"{stage}_at_us"]) for stage in ("warned", "outage", "resolved"))
     return incident["kind"], warned, outage, resolved
+
+
+def test_what_may_be_a_mistake_is_told(tmp_path: Path) -> None:
+    """No durations, and times in seconds: the file is replayed, and both are said."""
+    table = by_time(checks("web", ticks=40))
+    assert play(table, tmp_path)[2] == []
+    seconds = pc.divide(table["scheduled_at_us"], 1_000_000)
+    odd = table.drop_columns(["duration_us"])
+    odd = odd.set_column(odd.schema.get_field_index("scheduled_at_us"), "scheduled_at_us", seconds)
+    _, result, told = play(odd, tmp_path)
+    assert result.rows == table.num_rows
+    assert [line.partition(": ")[2] for line in told] == [
+        "there is no column duration_us: no latency is judged",
+        "the times end on 1970-01-01: is scheduled_at_us in microseconds?",
+    ]
 
 
 def test_a_slow_down_is_warned_of_before_the_outage(tmp_path: Path) -> None:

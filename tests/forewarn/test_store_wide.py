@@ -157,7 +157,7 @@ def test_curl_stores_each_row(database: StoreSettings, compression: str) -> None
     columns = wide_columns()
     sink = pa.BufferOutputStream()
     table = pa.table(columns)
-    with pa.ipc.new_stream(sink, table.schema) as stream:
+    with pa.ipc.new_stream(sink, table.schema) as stream:  # type: ignore[no-untyped-call]
         stream.write_table(table, max_chunksize=10_000)
     body = COMPRESSIONS[compression](sink.getvalue().to_pybytes())
     encoding = compression.partition(",")[0]
