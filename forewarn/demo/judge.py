@@ -1,6 +1,7 @@
 """What the store says of the demo: did the warning come, in time, is every row there, did the control stay quiet."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -43,6 +44,12 @@ _MISSING: Final = """
                       if(probe = 'certificate', 5000000, 1000000)) + 1 AS expected
         FROM checks GROUP BY target, probe, location)
 """
+# Constants: what is asked of each table is a statement of its own.
+_IDS: Final = {
+    "deviations": "SELECT id FROM deviations",
+    "verdicts": "SELECT id FROM verdicts",
+    "incident steps": "SELECT id FROM incident_revisions",
+}
 _ROWS: Final = """
     SELECT (SELECT count() FROM checks), (SELECT count() FROM deviations), (SELECT count() FROM verdicts),
            (SELECT count() FROM incident_revisions), (SELECT count() FROM dead_letters)
@@ -51,7 +58,13 @@ _ROWS: Final = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What was found in the store; times in microseconds UTC, None where nothing was found."""
+    """What was found in the store; times in microseconds UTC, None where nothing was found.
+
+    Attributes:
+        unseen: Checks that the log has and the store has not.
+        unstored: The same of deviations, verdicts and incident steps, by their ids; those of which some are missing.
+        report_made: Whether the SLA report was made.
+    """
 
     slow_at_us: int
     warned_at_us: int | None
@@ -67,6 +80,8 @@ class Findings:
     missing: int
     unseen: int
     rows: dict[str, int]
+    unstored: dict[str, int] = field(default_factory=dict)
+    report_made: bool = True
 
     def faults(self) -> list[str]:
         """Return why the demo has not shown what it promises; empty if it has."""
@@ -93,12 +108,18 @@ class Findings:
             found.append(f"{self.missing} ticks are missing among the stored checks")
         if self.unseen:
             found.append(f"{self.unseen} checks that the log has are not stored")
+        for name, count in self.unstored.items():
+            found.append(f"{count} {name} that the log has are not stored")
+        if not self.report_made:
+            found.append("the SLA report was not made")
         if self.rows["dead letters"]:
             found.append(f"{self.rows['dead letters']} messages became dead letters")
         return found
 
 
-def find(store: Any, *, slow_at_us: int, fail_at_us: int, log_checks: int) -> Findings:
+def find(
+    store: Any, *, slow_at_us: int, fail_at_us: int, log_checks: int, log_ids: Mapping[str, frozenset[str]]
+) -> Findings:
     """Ask the store.
 
     Args:
@@ -106,6 +127,7 @@ def find(store: Any, *, slow_at_us: int, fail_at_us: int, log_checks: int) -> Fi
         slow_at_us: When the shop was told to slow down.
         fail_at_us: When it was told to fail.
         log_checks: Checks that were read from the topic.
+        log_ids: Ids that were read from the other topics, by the names of `_IDS`.
     """
 
     def first(query: str, **parameters: object) -> tuple[Any, ...]:
@@ -135,7 +157,16 @@ def find(store: Any, *, slow_at_us: int, fail_at_us: int, log_checks: int) -> Fi
         missing=missing,
         unseen=max(0, log_checks - stored),
         rows=dict(zip(names, first(_ROWS), strict=True)),
+        unstored=_unstored(store, log_ids),
     )
+
+
+def _unstored(store: Any, log_ids: Mapping[str, frozenset[str]]) -> dict[str, int]:
+    missing = {
+        name: len(log_ids[name] - {str(row[0]) for row in store.query(statement).result_rows})
+        for name, statement in _IDS.items()
+    }
+    return {name: count for name, count in missing.items() if count}
 
 
 def clock(at_us: int | None) -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,14 +23,20 @@ from forewarn.demo.config import FRONT, LOCATIONS, SHOP, TARGETS, WARM_UP_CHECKS
 from forewarn.demo.judge import Findings, clock, find
 from forewarn.errors import CommandError, ExitCode
 from forewarn.live import Screen
+from forewarn.log_reader import LogReader
 from forewarn.up import Installation, end_undisturbed
-from streams.contract import SERVICE
+from producers.topics import DEVIATIONS, INCIDENTS, VERDICTS
+from streams.contract import SERVICE, Deviation, Incident, Verdict
 
 HEALTHY_S: Final = 12.0
 SLOW_S: Final = 38.0
 FAIL_S: Final = 12.0
 WAIT_S: Final = 40.0
 """The longest wait for what must come: the first checks, the resolution, the last rows."""
+
+POLL_S: Final = 0.2
+QUIET_POLLS: Final = 5
+"""A topic is read to its end when so many polls in a row have brought nothing."""
 
 
 class DemoFault(CommandError):  # noqa: N818 - it is the demo that has a fault to show
@@ -122,12 +129,38 @@ def _act(
     store = connect(installation.store_settings())
     deadline_s = time.monotonic() + WAIT_S
     while True:
-        findings = find(store, slow_at_us=slow_at_us, fail_at_us=fail_at_us, log_checks=screen.board.checks)
+        findings = find(
+            store,
+            slow_at_us=slow_at_us,
+            fail_at_us=fail_at_us,
+            log_checks=screen.board.checks,
+            log_ids=_log_ids(installation),
+        )
         if not findings.faults() or time.monotonic() > deadline_s:
             break
         time.sleep(0.5)
     report = _report(config_file, data_dir)
-    return findings, report
+    return replace(findings, report_made=report is not None), report
+
+
+def _log_ids(installation: Installation) -> dict[str, frozenset[str]]:
+    """Return the ids of everything that the workers have published so far, by the names that `find` uses."""
+    found: dict[str, set[str]] = {"deviations": set(), "verdicts": set(), "incident steps": set()}
+    reader = LogReader(installation.log_settings(), (DEVIATIONS, VERDICTS, INCIDENTS), from_start=True)
+    with contextlib.closing(reader):
+        quiet = 0
+        while quiet < QUIET_POLLS:
+            quiet += 1
+            for event in reader.poll(timeout_s=POLL_S):
+                quiet = 0
+                match event:
+                    case Deviation():
+                        found["deviations"].add(event.id)
+                    case Verdict():
+                        found["verdicts"].add(event.id)
+                    case Incident():
+                        found["incident steps"].add(event.id)
+    return {name: frozenset(ids) for name, ids in found.items()}
 
 
 def _scenes(screen: Screen, tell: Callable[[str], int]) -> tuple[int, int]:

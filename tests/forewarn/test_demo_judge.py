@@ -67,6 +67,8 @@ def test_a_demo_that_showed_everything_has_no_fault() -> None:
         ({"missing": 3}, "3 ticks are missing among the stored checks"),
         ({"unseen": 4}, "4 checks that the log has are not stored"),
         ({"rows": {"dead letters": 1}}, "1 messages became dead letters"),
+        ({"unstored": {"verdicts": 2}}, "2 verdicts that the log has are not stored"),
+        ({"report_made": False}, "the SLA report was not made"),
     ],
 )
 def test_each_promise_that_is_not_kept_is_a_fault(changes: dict[str, Any], fault: str) -> None:
@@ -168,9 +170,11 @@ def _fields(event: Any) -> dict[str, Any]:
     return {name: getattr(event, name) for name in event.__struct_fields__}
 
 
-def found(client: Client, *, log_checks: int = CHECKS) -> Findings:
-    """Ask the store as the demo does."""
-    return find(client, slow_at_us=at(SLOW), fail_at_us=at(FAIL), log_checks=log_checks)
+def found(client: Client, *, log_checks: int = CHECKS, steps: tuple[str, ...] = ("abc.2",)) -> Findings:
+    """Ask the store as the demo does, of which the log has these incident steps."""
+    nothing: frozenset[str] = frozenset()
+    log_ids = {"deviations": nothing, "verdicts": nothing, "incident steps": frozenset(steps)}
+    return find(client, slow_at_us=at(SLOW), fail_at_us=at(FAIL), log_checks=log_checks, log_ids=log_ids)
 
 
 def test_a_good_demos_store_says_when_everything_was(client: Client) -> None:
@@ -212,7 +216,14 @@ def test_an_empty_store_has_every_fault(client: Client) -> None:
         None,
     ) * 5
     assert (seen.series, seen.unseen) == (0, CHECKS)
-    assert len(seen.faults()) == 7
+    assert len(seen.faults()) == 8
+
+
+def test_what_the_log_has_and_the_store_has_not_is_a_fault(client: Client) -> None:
+    """Each step of an incident by its id."""
+    assert found(client, steps=("abc.1", "abc.2")).faults() == found(client).faults() == []
+    seen = found(client, steps=("abc.2", "lost.1", "lost.2"))
+    assert seen.faults() == ["2 incident steps that the log has are not stored"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import functools
 import gzip
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any, Final
 
@@ -124,11 +124,12 @@ async def test_the_async_client_stores_each_row(database: StoreSettings, compres
     async with await clickhouse_connect.get_async_client(**options) as writer:
         with closing(connect(database)) as client:
             wide_table(client)
-            for insert in (
+            ways: list[Callable[[], Awaitable[Any]]] = [
                 lambda: writer.insert("wide", list(columns.values()), column_names=list(columns), column_oriented=True),
                 lambda: writer.insert_df("wide", pd.DataFrame(columns)),
                 lambda: writer.insert_arrow("wide", pa.table(columns)),
-            ):
+            ]
+            for insert in ways:
                 assert (await insert()).written_rows == ROWS
                 assert_all_there(client, columns)
                 client.command("TRUNCATE TABLE wide")
@@ -157,7 +158,7 @@ def test_curl_stores_each_row(database: StoreSettings, compression: str) -> None
     columns = wide_columns()
     sink = pa.BufferOutputStream()
     table = pa.table(columns)
-    with pa.ipc.new_stream(sink, table.schema) as stream:  # type: ignore[no-untyped-call]
+    with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table, max_chunksize=10_000)
     body = COMPRESSIONS[compression](sink.getvalue().to_pybytes())
     encoding = compression.partition(",")[0]
