@@ -10,7 +10,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError
+from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError, RecordRefusedError
 from producers.settings import LogSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -35,9 +35,9 @@ _REFUSALS: Final = (
     kafka_errors.InvalidTopicError,
     kafka_errors.InvalidConfigurationError,
     kafka_errors.PolicyViolationError,
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
 )
+# What is wrong with one record alone. A refusal that all records of a topic would meet is none of these.
+_TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 _Client = TypeVar("_Client")
 
@@ -211,6 +211,8 @@ def log_error(error: BaseException, settings: LogSettings) -> ForewarnError:
         text = "wrong password, or no such user"
     if isinstance(error, _REFUSED_LOGIN):
         return LogRefusedError(f"the broker at {where} refuses user {settings.username!r}: {text}")
+    if isinstance(error, _TOO_LARGE):
+        return RecordRefusedError(f"the broker at {where} takes no message of that size: {text}")
     if isinstance(error, _REFUSALS):
         return LogRefusedError(f"the broker at {where} refuses: {text}")
     return LogUnavailableError(f"the broker at {where} does not answer: {text}")

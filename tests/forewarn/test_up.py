@@ -20,6 +20,8 @@ from forewarn.errors import DataDirectoryError, ExitCode
 from forewarn.runtime import FILE_NAME
 from forewarn.up import Installation, lock_data_dir
 from producers.errors import ForewarnError
+from producers.outbox import Outbox
+from producers.topics import CHECKS
 from tests.forewarn.cli_process import start
 
 DEADLINE_S = 60.0
@@ -116,6 +118,24 @@ def test_nothing_is_left_when_a_later_step_of_the_start_fails(tmp_path: Path, mo
     assert children() - before == set()
     assert not (tmp_path / "data" / FILE_NAME).exists()
     lock_data_dir(tmp_path / "data").close()
+
+
+def test_a_dead_letter_that_no_log_takes_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that an earlier version put into the outbox: the start says it, and goes on."""
+    monkeypatch.setattr(up_module, "WORKERS", ())
+    made = installation(tmp_path)
+    directory = tmp_path / "data" / "outbox" / "dead-letters"
+    with Outbox(directory, outbox_id="dead-letters", max_bytes=1 << 50) as outbox:
+        outbox.append(CHECKS, 0, None, b"x" * 5_000_000)
+    try:
+        made.start()
+        assert cared_for(made) == (
+            f"letters 1 messages that were sent again are refused for good: see {directory}/refused"
+        )
+    finally:
+        made.stop()
 
 
 def test_up_leaves_nothing_when_its_start_fails(tmp_path: Path) -> None:
