@@ -7,10 +7,12 @@ from typing import Any, Final, TypeVar
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import create_connection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError, RecordRefusedError
+from producers.log_tls import tls_connection
 from producers.settings import LogSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -88,6 +90,15 @@ class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped ba
             return
         self._connected = not self.cluster.is_bootstrap(node.node_id)
         await super()._connect(node, conn, **options)
+
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        if not self.ssl_enabled:
+            return await super()._build_transport(node, timeout_at=timeout_at)
+        sock = await create_connection(
+            self._net, node.host, node.port, self.config["socket_options"], timeout_at=timeout_at
+        )
+        options = {name: value for name, value in self.config.items() if name.startswith("ssl_")}
+        return await tls_connection(self._net, sock, node.host, options, timeout_at)
 
     def _watch_login(self, conn: Any) -> None:
         """Note a login that the broker answers by closing the connection.
