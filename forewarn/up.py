@@ -21,10 +21,9 @@ from forewarn.embedded.child import Child
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
-from forewarn.errors import DataDirectoryError
+from forewarn.errors import CommandError, DataDirectoryError, ExitCode
 from forewarn.leash import PARENT
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
-from producers.errors import ForewarnError
 from producers.settings import LogSettings
 
 WORKERS: Final = ("sink", "detect", "incidents", "alerts")
@@ -98,7 +97,8 @@ class Installation:
         said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         self._told += [line for line in said if line.startswith(TOLD)]
         if code != 0:
-            raise ForewarnError(said[-1] if said else f"forewarn migrate ended with {code}")
+            text = said[-1].removeprefix("forewarn: ") if said else f"forewarn migrate ended with {code}"
+            raise CommandError(text, ExitCode(code) if code in list(ExitCode) else ExitCode.REFUSED)
 
     def _command(self, *words: str) -> list[str]:
         config, data_dir = str(self._config_file), str(self._data_dir)
