@@ -11,6 +11,8 @@ import clickhouse_connect
 import urllib3.exceptions
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error, OperationalError
+from clickhouse_connect.driver.httpclient import HttpClient
+from urllib3.util import Timeout
 
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.settings import StoreSettings
@@ -18,6 +20,9 @@ from producers.errors import ForewarnError
 from producers.masking import mask_url
 
 CONNECT_TIMEOUT_S: Final = 5
+FIRST_ANSWER_TIMEOUT_S: Final = 10
+"""Of the question that a connection begins with: it costs the store nothing, so a late answer is none."""
+
 ANSWER_TIMEOUT_S: Final = 300
 # Codes that pass by themselves: time, memory, too many queries or parts, replicas that catch up, a server that ends.
 _PASSING: Final = frozenset(
@@ -100,12 +105,15 @@ def connect(settings: StoreSettings, *, use_database: bool = True) -> Client:
         use_database: False leaves the server's default database: the migration runner has to create ours first.
 
     Raises:
-        StoreUnavailableError: It does not answer.
+        StoreUnavailableError: It does not answer, the first question within FIRST_ANSWER_TIMEOUT_S.
         StoreRefusedError: It answers and refuses: credentials, database, certificate's CA file, URL.
     """
     with store_errors(settings):
         options = client_options(settings, database=settings.database if use_database else None)
-        return clickhouse_connect.get_client(**options)
+        client = clickhouse_connect.get_client(**options | {"send_receive_timeout": FIRST_ANSWER_TIMEOUT_S})
+        assert isinstance(client, HttpClient)
+        client.timeout = Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S)
+        return client
 
 
 @contextmanager

@@ -109,7 +109,8 @@ Examples:
 Each goes to the topic, partition and key that it came from. What is stored
 already is replaced by itself. What cannot be used now either becomes a dead
 letter again, with its reason. A letter that was sent again is not listed
-any more, and is refused here without --again.""",
+any more, and is refused here without --again. One of more than 1,000,000
+bytes can only be sent with --edit; the others are sent.""",
 )
 def replay(
     *,

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from analytics.settings import ReportSettings, StoreSettings, WatchdogSettings
 from forewarn.config_budget import agreeing_signals, divided, series_count
-from forewarn.config_masking import masked_text, without_secrets
+from forewarn.config_left_out import problems_left_out, without
+from forewarn.config_masking import masked_text
 from forewarn.config_model import DAY_US, Root
 from forewarn.config_policy import override, settled
 from forewarn.config_problems import problems_of, written
@@ -18,7 +19,7 @@ from forewarn.config_relations import dependencies, groups
 from forewarn.config_targets import BuiltTarget, Findings, build_anchors, build_targets, check_unique, location_names
 from forewarn.config_types import Surroundings
 from forewarn.config_watchdog import watchdog_settings
-from forewarn.config_yaml import Document, KeyPath, Tree, parse
+from forewarn.config_yaml import Document, KeyPath, parse
 from forewarn.errors import ConfigError, NotRunningError, Problem
 from forewarn.runtime import Runtime
 from forewarn.watched import watched
@@ -273,7 +274,8 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, parts: Collection[
         parts: What the caller needs the secrets of; all by default. A producer in production is not given the
             store's password, and who asks the store from another terminal not the channels' addresses: they must
             start without them, so the sections of other parts are left out (asking for one is a bug), and what
-            targets hold of secrets is masked.
+            targets hold of secrets is masked. What is wrong in those sections is refused all the same, but for what
+            a variable or a file holds.
 
     Raises:
         ConfigError: It is refused; the error names every problem with file, line and key.
@@ -296,28 +298,22 @@ def load_text(text: bytes, *, path: Path, env: Mapping[str, str], parts: Collect
     """
     document = parse(text, name=str(path))
     tree = written(document.root)
+    surroundings = Surroundings(env=env, directory=path.parent)
     left_out: frozenset[str] = frozenset()
     if parts is not None:
         left_out = (frozenset(ALL_PARTS) - frozenset(parts)) & {*tree, "probes"}
-        tree = _without(tree, left_out)
+    problems = problems_left_out(tree, left_out, document, surroundings) if left_out else []
     try:
-        root = Root.model_validate(tree, context=Surroundings(env=env, directory=path.parent))
+        root = Root.model_validate(without(tree, left_out), context=surroundings)
     except ValidationError as error:
-        raise ConfigError(str(path), problems_of(error, Root, document)) from None
+        problems += problems_of(error, Root, document)
+    if problems:
+        raise ConfigError(str(path), problems) from None
     findings = Findings(document)
     config = _assemble(root, document, path, findings, left_out)
     if findings.problems:
         raise ConfigError(str(path), findings.problems)
     return config
-
-
-def _without(tree: dict[str, Tree], left_out: Collection[str]) -> dict[str, Tree]:
-    kept = {key: value for key, value in tree.items() if key not in left_out}
-    if "probes" in left_out:
-        for key in ("locations", "targets"):
-            if key in kept:
-                kept[key] = without_secrets(kept[key])
-    return kept
 
 
 def _assemble(root: Root, document: Document, path: Path, findings: Findings, left_out: frozenset[str]) -> Config:

@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -30,10 +30,16 @@ _KINDS: Final[Mapping[str, str]] = {
 }
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], document: Document) -> list[Problem]:
-    """Return one problem for each of pydantic's errors."""
+def problems_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    *,
+    only: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> list[Problem]:
+    """Return one problem for each of pydantic's errors, or `only` of some."""
     found: list[Problem] = []
-    for one in error.errors(include_url=False, include_input=True):
+    for one in filter(only, error.errors(include_url=False, include_input=True)):
         path: KeyPath = tuple(part for part in one["loc"] if part != "[key]")
         text = _text(one, path, model)
         found.append(Problem(line=document.line(path), key=dotted(path), text=text))

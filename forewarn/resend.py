@@ -3,7 +3,8 @@
 What was taken is on disk before it is sent, and is sent until the log acknowledges it. With a log that forgets it stays
 in the outbox until every reader has kept it, which takes minutes: nobody waits for that, but each new log is given it
 (`send_to_new_log`). Recorded as sent again is only what was acknowledged: who is interrupted before that finds the
-letter open and sends it once more, which replaces itself.
+letter open and sends it once more, which replaces itself. What no log or reader can ever take is not even put into the
+outbox; what the log refuses all the same is set aside there, and its letter stays open.
 """
 
 import base64
@@ -27,8 +28,9 @@ from analytics.tables import DEAD_LETTER_REPLAYS
 from forewarn.errors import CommandError, ExitCode
 from forewarn.places import RESENT_DIRECTORY
 from forewarn.versions import person
+from producers.contract import MAX_MESSAGE_BYTES
 from producers.errors import OutboxLockedError
-from producers.log import read_epochs
+from producers.log import partitions_of, read_epochs
 from producers.log_client import connect
 from producers.outbox import Outbox
 from producers.outbox_open import write_atomically
@@ -42,8 +44,15 @@ NO_BOUND: Final = 1 << 50
 """Of the outbox: at a bound the oldest would be dropped, and these were chosen one by one."""
 
 ACKNOWLEDGED_S: Final = 60.0
+NEW_LOG_S: Final = 20.0
+"""How long a start waits for a new log to take what earlier calls left."""
+
 POLL_S: Final = 0.1
 FETCH_S: Final = 10.0
+
+
+class UnsendableError(CommandError):
+    """One letter cannot be sent; others can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,20 +113,31 @@ def letter_of(row: dict[str, Any]) -> Letter:
     )
 
 
-def whole_values(letters: Sequence[Letter], log: LogSettings) -> list[Chosen]:
-    """Return what each letter's message was. Of a large one the letter has the beginning: the log is asked for it.
+def chosen_of(letter: Letter, log: LogSettings, *, edit: bytes | None = None) -> Chosen:
+    """Return what is to be sent for a letter: its message, or `edit` instead.
+
+    Of a large message the letter has the beginning: the log is asked for it.
 
     Raises:
-        CommandError: The log does not have it any more.
+        UnsendableError: No log can take it, or the log does not have it any more.
         LogUnavailableError, LogRefusedError: The log is away, or says no.
     """
-    return [
-        Chosen(one, one.payload if len(one.payload) == one.payload_bytes else _from_log(one, log)) for one in letters
-    ]
+    size = letter.payload_bytes if edit is None else len(edit)
+    if size > MAX_MESSAGE_BYTES:
+        raise UnsendableError(
+            f"the dead letter {letter} has {size:,} bytes, at most {MAX_MESSAGE_BYTES:,} are read: give a smaller one"
+            " with --edit"
+        )
+    partitions = partitions_of(letter.topic, log)
+    if letter.partition >= partitions:
+        raise UnsendableError(f"the dead letter {letter} is of a partition that is not there: there are {partitions}")
+    if edit is not None:
+        return Chosen(letter, edit, edited=True)
+    return Chosen(letter, letter.payload if len(letter.payload) == size else _from_log(letter, log))
 
 
 def _from_log(letter: Letter, log: LogSettings) -> bytes:
-    gone = CommandError(
+    gone = UnsendableError(
         f"the dead letter {letter} holds {len(letter.payload):,} of {letter.payload_bytes:,} bytes, and the log has the"
         " message no more: give it with --edit"
     )
@@ -182,25 +202,37 @@ class Resender:
         if self._marks is not None and self._outbox.records:
             self._outbox.trim(self._marks.stored_marks(self._outbox.id))
 
-    def send(self, chosen: Sequence[Chosen]) -> None:
+    def send(self, chosen: Sequence[Chosen]) -> dict[str, str]:
         """Send them, and record each letter as sent again when the log has acknowledged it.
+
+        Returns:
+            Of those that the log refuses for good, by the letter's id, why. They are set aside, and stay open.
 
         Raises:
             CommandError: The log did not acknowledge in time. What was taken stays in the outbox.
             StoreUnavailableError, StoreRefusedError: The store is away or says no: sent, but not recorded.
         """
-        self._outbox.append_many((one.letter.topic, one.letter.partition, one.letter.key, one.value) for one in chosen)
-        self._require_acknowledged()
-        self._record(chosen)
+        seqs = self._outbox.append_many(
+            (one.letter.topic, one.letter.partition, one.letter.key, one.value) for one in chosen
+        )
+        self._require_acknowledged(ACKNOWLEDGED_S)
+        refused = {} if self._sender is None else self._sender.refused
+        self._record([one for one, seq in zip(chosen, seqs, strict=True) if seq not in refused])
+        return {one.letter.id: refused[seq] for one, seq in zip(chosen, seqs, strict=True) if seq in refused}
 
-    def finish(self) -> None:
+    @property
+    def set_aside(self) -> int:
+        """How many messages the log has refused for good since `start`, those of earlier calls too."""
+        return self._outbox.refused
+
+    def finish(self, *, within_s: float = ACKNOWLEDGED_S) -> None:
         """Return when the log has all of it. What a log that forgets may lose stays here until its readers have it.
 
         Raises:
             CommandError: The log did not acknowledge in time.
             StoreUnavailableError: The store is away.
         """
-        self._require_acknowledged()
+        self._require_acknowledged(within_s)
         if self._marks is None:
             self._outbox.trim({(one.topic, one.partition): one.seq for one in self._outbox.pending()})
         self._trim()
@@ -215,18 +247,20 @@ class Resender:
         if self._marks is not None:
             self._marks.close()
 
-    def _require_acknowledged(self) -> None:
-        deadline_s = time.monotonic() + ACKNOWLEDGED_S
+    def _require_acknowledged(self, within_s: float) -> None:
+        deadline_s = time.monotonic() + within_s
         while self._sender is not None and not self._sender.all_acknowledged:
             if time.monotonic() > deadline_s:
                 raise CommandError(
-                    f"the log has not acknowledged in {ACKNOWLEDGED_S:.0f} s: {self._sender.trouble or 'it is slow'};"
+                    f"the log has not acknowledged in {within_s:.0f} s: {self._sender.trouble or 'it is slow'};"
                     f" {self._outbox.records} messages wait, and the next `forewarn dead-letters replay` sends them",
                     ExitCode.UNREACHABLE,
                 )
             time.sleep(POLL_S)
 
     def _record(self, chosen: Sequence[Chosen]) -> None:
+        if not chosen:
+            return
         now_us = time.time_ns() // 1000
         rows = [
             {
@@ -262,13 +296,26 @@ def open_resender(data_dir: Path, log: LogSettings, store: StoreSettings) -> Ite
             resender.close()
 
 
-def send_to_new_log(data_dir: Path, log: LogSettings, store: StoreSettings) -> None:
+def send_to_new_log(data_dir: Path, log: LogSettings, store: StoreSettings) -> str | None:
     """Give a log that forgets what it lost of earlier calls; `migrate` does it, which runs wherever such a log begins.
 
+    Returns:
+        What a person should know of it, one line; None: all went well. A start does not depend on dead letters.
+
     Raises:
-        CommandError, LogUnavailableError, StoreUnavailableError: As from `Resender`.
+        StoreUnavailableError: The store is away.
     """
-    # Whoever owns it now sends it, too: its sender sees the new log.
-    with contextlib.suppress(OutboxLockedError), open_resender(data_dir, log, store) as resender:
-        resender.start(())
-        resender.finish()
+    try:
+        with open_resender(data_dir, log, store) as resender:
+            resender.start(())
+            try:
+                resender.finish(within_s=NEW_LOG_S)
+            finally:
+                refused = resender.set_aside
+    except OutboxLockedError:
+        return None  # whoever owns it now sends it, too: its sender sees the new log
+    except CommandError as error:
+        return str(error)
+    if not refused:
+        return None
+    return f"{refused} messages that were sent again are refused for good: see {data_dir / RESENT_DIRECTORY}/refused"

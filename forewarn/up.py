@@ -21,14 +21,16 @@ from forewarn.embedded.child import Child
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
-from forewarn.errors import DataDirectoryError
+from forewarn.errors import CommandError, DataDirectoryError, ExitCode
 from forewarn.leash import PARENT
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
 from forewarn.up_observation import UpObservation, health
-from producers.errors import ForewarnError
 from producers.settings import LogSettings
 
 WORKERS: Final = ("sink", "detect", "incidents", "alerts")
+TOLD: Final = "letters "
+"""How the line of `migrate` begins that a person should see: dead letters that the new log did not take."""
+
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask for an orderly end: Ctrl-C, a supervisor, and the terminal that is closed."""
 
@@ -74,6 +76,7 @@ class Installation:
         self._nursery = Nursery(data_dir)
         self._observe = (observe_host, observe_port)
         self._observation: UpObservation | None = None
+        self._told: list[str] = []  # by a start, for the next round of care
         self._launch: Launch = self._nursery.spawn if FORKING_IS_SAFE else popen
 
     def start(self) -> None:
@@ -115,9 +118,11 @@ class Installation:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         log_file.unlink(missing_ok=True)
         code = self._launch(self._command("migrate"), log_file, {**LEAN, **os.environ}).wait()
+        said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        self._told += [line for line in said if line.startswith(TOLD)]
         if code != 0:
-            said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ForewarnError(said[-1] if said else f"forewarn migrate ended with {code}")
+            text = said[-1].removeprefix("forewarn: ") if said else f"forewarn migrate ended with {code}"
+            raise CommandError(text, ExitCode(code) if code in list(ExitCode) else ExitCode.REFUSED)
 
     def _command(self, *words: str) -> list[str]:
         config, data_dir = str(self._config_file), str(self._data_dir)
@@ -162,9 +167,10 @@ class Installation:
         """Look after everything once; call it about five times a second.
 
         Returns:
-            A line for each thing that had ended and is started again.
+            A line for each thing that had ended and is started again, and what the last start had to say.
         """
-        said: list[str | None] = []
+        said: list[str | None] = list(self._told)
+        self._told.clear()
         self._store.care()
         self._broker.care()
         if not self._store.running:

@@ -5,7 +5,7 @@ the way: no Python object a check is made here, so 500 checks cost little more t
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, TypeVar
 
@@ -38,7 +38,13 @@ KNOWN_TYPES: Final = frozenset({"checks", "clock", "stopped", "health"})
 # How msgspec says that a value has the right type and lies outside of its bounds; a test holds it to that.
 _OUT_OF_BOUNDS: Final = re.compile(r"^Expected `\w+` (?:[<>]|of length)|out of range")
 
+_PLAIN_COLUMNS: Final = (
+    *("target", "probe", "kind", "scheduled_at_us", "started_at_us", "duration_us"),
+    *("outcome", "reason", "address", "http_status"),
+)
+
 _T = TypeVar("_T")
+_Sparse = TypeVar("_Sparse", SparseNumbers, SparseTexts)
 
 
 class _Head(msgspec.Struct):
@@ -152,6 +158,32 @@ def _sparse_texts(cells: Iterable[tuple[int, str]]) -> SparseTexts:
     return SparseTexts(rows=list(rows), values=[text[:MAX_DETAIL_CHARS] for text in values])
 
 
+def pick(batch: CheckBatch, rows: Sequence[int]) -> CheckBatch:
+    """Return some of a batch's checks as a batch of their own.
+
+    Args:
+        batch: As `decode` or `pack` gave it.
+        rows: Which, each once and 0 <= row < n; their order is that of the new batch.
+    """
+    places = {row: place for place, row in enumerate(rows)}
+    detail = None if batch.detail is None else _pick_sparse(batch.detail, places)
+    metrics = {name: _pick_sparse(sparse, places) for name, sparse in batch.metrics.items()}
+    plain = {name: _pick(getattr(batch, name), rows) for name in _PLAIN_COLUMNS}
+    return msgspec.structs.replace(
+        batch,
+        **plain,
+        phases={name: _pick(values, rows) for name, values in batch.phases.items()},
+        metrics={name: sparse for name, sparse in metrics.items() if sparse.rows},
+        detail=detail if detail is not None and detail.rows else None,
+        disturbed=sorted(places[row] for row in batch.disturbed if row in places),
+    )
+
+
+def _pick_sparse(sparse: _Sparse, places: Mapping[int, int]) -> _Sparse:
+    cells = [(places[row], value) for row, value in zip(sparse.rows, sparse.values, strict=True) if row in places]
+    return type(sparse)(rows=[row for row, _ in cells], values=[value for _, value in cells])
+
+
 def columns(batch: CheckBatch) -> CheckColumns:
     """Return a decoded batch as columns for numpy.
 
@@ -228,5 +260,5 @@ def take(columns: CheckColumns, rows: npt.NDArray[np.intp]) -> CheckColumns:
     )
 
 
-def _pick(values: list[_T], rows: list[int]) -> list[_T]:
+def _pick(values: Sequence[_T], rows: Sequence[int]) -> list[_T]:
     return [values[row] for row in rows]

@@ -31,6 +31,10 @@ class LogRefusedError(ForewarnError):
     """The broker answers, and says no: wrong credentials, no right, another number of partitions."""
 
 
+class RecordRefusedError(LogRefusedError):
+    """The log can never take this one record: it is too large, or its partition is not there. Others it takes."""
+
+
 class OutboxCorruptError(ForewarnError):
     """A file of an outbox is damaged in its middle (a damaged tail is cut off and reported instead)."""
 

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.future import Future
 
-from producers.errors import ForewarnError, LogUnavailableError
+from producers.errors import ForewarnError, LogUnavailableError, RecordRefusedError
 from producers.log import partitions_of, read_epochs
 from producers.log_client import ClientKeeper, connect, log_error
 from producers.outbox_segment import OutboxRecord
@@ -15,12 +16,15 @@ from producers.settings import LogSettings
 
 METADATA_S: Final = 5.0
 JOIN_S: Final = 12.0
+MAX_REQUEST_BYTES: Final = 1024 * 1024
+"""Of one record with its key and headers, before compression: Kafka's own default limit of a message."""
 
 _OPTIONS: Final[dict[str, Any]] = {
     "acks": "all",
     "compression_type": "lz4",
     "linger_ms": 5,
     "batch_size": 512 * 1024,  # a backlog goes in large requests
+    "max_request_size": MAX_REQUEST_BYTES,
     "max_block_ms": int(METADATA_S * 1000),
     # The sender decides when to give up: a batch that expired would let the one after it pass.
     "delivery_timeout_ms": 24 * 3600 * 1000,
@@ -72,12 +76,25 @@ class Link:
     def send(self, record: OutboxRecord, header: tuple[str, bytes], done: Callable[[], None]) -> Any:
         """Hand a record over; returns kafka-python's future. `done` is called from another thread at its end.
 
+        A record that the log can never take is a future that has failed already: those before it come first.
+
         Raises:
             LogUnavailableError, LogRefusedError: It could not be handed over.
         """
+        partitions = partitions_of(record.topic, self._settings)
+        if not record.partition < partitions:
+            return Future().failure(
+                RecordRefusedError(f"topic {record.topic} has {partitions} partitions: there is no {record.partition}")
+            )
         try:
             future = self._producer.send(
                 record.topic, value=record.value, key=record.key, partition=record.partition, headers=[header]
+            )
+        except kafka_errors.MessageSizeTooLargeError:
+            return Future().failure(
+                RecordRefusedError(
+                    f"{len(record.value):,} bytes and the key: no more than {MAX_REQUEST_BYTES:,} are sent"
+                )
             )
         except (kafka_errors.KafkaError, AssertionError, ValueError) as error:
             raise self._ours(error) from error

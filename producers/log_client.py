@@ -7,10 +7,12 @@ from typing import Any, Final, TypeVar
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import create_connection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError
+from producers.errors import ForewarnError, LogRefusedError, LogUnavailableError, RecordRefusedError
+from producers.log_tls import tls_connection
 from producers.settings import LogSettings
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -35,9 +37,9 @@ _REFUSALS: Final = (
     kafka_errors.InvalidTopicError,
     kafka_errors.InvalidConfigurationError,
     kafka_errors.PolicyViolationError,
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordListTooLargeError,
 )
+# What is wrong with one record alone. A refusal that all records of a topic would meet is none of these.
+_TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 _Client = TypeVar("_Client")
 
@@ -88,6 +90,15 @@ class _NotingManager(KafkaConnectionManager):  # type: ignore[misc] # untyped ba
             return
         self._connected = not self.cluster.is_bootstrap(node.node_id)
         await super()._connect(node, conn, **options)
+
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        if not self.ssl_enabled:
+            return await super()._build_transport(node, timeout_at=timeout_at)
+        sock = await create_connection(
+            self._net, node.host, node.port, self.config["socket_options"], timeout_at=timeout_at
+        )
+        options = {name: value for name, value in self.config.items() if name.startswith("ssl_")}
+        return await tls_connection(self._net, sock, node.host, options, timeout_at)
 
     def _watch_login(self, conn: Any) -> None:
         """Note a login that the broker answers by closing the connection.
@@ -211,6 +222,8 @@ def log_error(error: BaseException, settings: LogSettings) -> ForewarnError:
         text = "wrong password, or no such user"
     if isinstance(error, _REFUSED_LOGIN):
         return LogRefusedError(f"the broker at {where} refuses user {settings.username!r}: {text}")
+    if isinstance(error, _TOO_LARGE):
+        return RecordRefusedError(f"the broker at {where} takes no message of that size: {text}")
     if isinstance(error, _REFUSALS):
         return LogRefusedError(f"the broker at {where} refuses: {text}")
     return LogUnavailableError(f"the broker at {where} does not answer: {text}")

@@ -6,6 +6,7 @@
       00000000000000000001.outbox      segments, named by their first seq
       trimmed.json                     marks up to which records are safe, by topic and partition
       damaged/                         what was damaged, kept for a person to look at
+      refused/                         what the log refuses for good; see `outbox_aside`
 
 `append` returns when the record is on the disk. `trim` says what is safe elsewhere; whole segments go when all
 of their records are. At `max_bytes` the oldest segment goes although it is not safe, and that is counted.
@@ -20,6 +21,7 @@ from typing import Final, Protocol, Self
 
 from producers import outbox_open, telemetry
 from producers.errors import TransientError
+from producers.outbox_aside import Aside
 from producers.outbox_segment import (
     SUFFIX,
     OutboxRecord,
@@ -57,6 +59,7 @@ class Outbox:
         id: `<outbox_id>.<8 hex digits>`; the digits are new for each new directory, so that marks of an outbox
             that was deleted never count for its successor.
         dropped: Records that were dropped at the bound since the start.
+        refused: Records that were set aside since the start.
     """
 
     def __init__(self, directory: Path, *, outbox_id: str, max_bytes: int, quarantine: bool = False) -> None:
@@ -82,7 +85,8 @@ class Outbox:
         except BaseException:
             os.close(self._lock_file)
             raise
-        self.dropped = 0
+        self.dropped = self.refused = 0
+        self._aside = Aside(directory, self.id)
         self._max_bytes = max_bytes
         self._segment_bytes = min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, max_bytes // SEGMENTS_AT_BOUND))
         self._segments: list[Segment] = opened.segments
@@ -122,9 +126,12 @@ class Outbox:
 
     @property
     def records(self) -> int:
-        """Records that are not safe yet."""
+        """Records that are not safe yet; without those that were set aside."""
         with self._lock:
-            return sum(segment.unsafe(self._safe) for segment in self._segments)
+            if not self._segments:
+                return 0
+            aside = self._aside.unsafe(self._safe, first_seq=self._segments[0].first_seq)
+            return sum(segment.unsafe(self._safe) for segment in self._segments) - aside
 
     def header(self, seq: int) -> tuple[str, bytes]:
         """Return the message header by which the sink knows that a record has reached the store."""
@@ -172,12 +179,28 @@ class Outbox:
         """Yield the records above `after_seq` that are not safe, in order, as far as they are there now."""
         with self._lock:
             segments, safe, last = list(self._segments), dict(self._safe), self._next_seq - 1
+            aside = set(self._aside.places)
         for segment in segments:
             for record in segment.records_after(after_seq):
                 if record.seq > last:
                     return
-                if record.seq > safe.get((record.topic, record.partition), 0):
+                if record.seq > safe.get((record.topic, record.partition), 0) and record.seq not in aside:
                     yield record
+
+    def set_aside(self, record: OutboxRecord, why: str) -> None:
+        """Put a record that the log refuses for good out of the way: it is pending no more, and kept in `refused/`.
+
+        Raises:
+            TransientError: The disk is full or fails; it is pending still.
+        """
+        with self._lock:
+            try:
+                self.dropped += self._aside.keep(record, why)
+            except OSError as error:
+                telemetry.SPOOL_ERRORS.labels(self.id).inc()
+                raise TransientError(f"cannot write to {self._directory}: {error.strerror or error}") from error
+            self.refused += 1
+            self._report()
 
     def trim(self, safe: Mapping[Place, int]) -> None:
         """Say that every record of a (topic, partition) up to its seq is safe elsewhere. Marks never fall back."""
@@ -259,7 +282,7 @@ class Outbox:
 
     def _report(self) -> None:
         telemetry.SPOOL_BYTES.labels(self.id).set(sum(segment.size for segment in self._segments))
-        telemetry.SPOOL_RECORDS.labels(self.id).set(sum(segment.unsafe(self._safe) for segment in self._segments))
+        telemetry.SPOOL_RECORDS.labels(self.id).set(self.records)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

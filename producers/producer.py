@@ -99,7 +99,7 @@ class _Producer:
             pack_us=settings.pack_us,
             ledger=self._ledger,
         )
-        self._sender = Sender(outbox, log, topics=[CHECKS], marks=marks)
+        self._sender = Sender(outbox, log, topics=[CHECKS], marks=marks, repack=self._publisher.repack)
         self._scheduler = Scheduler(
             series,
             location=settings.location,
@@ -199,9 +199,10 @@ class _Producer:
     def health(self) -> Mapping[str, object]:
         """Return what /healthz says."""
         dropped = self._outbox.dropped + self._publisher.lost
+        missing = dropped + self._outbox.refused
         now_s = time.monotonic()
-        if dropped > self._drops_seen[0]:
-            self._drops_seen = (dropped, now_s)
+        if missing > self._drops_seen[0]:
+            self._drops_seen = (missing, now_s)
         silent_s = now_s - self._sender.quiet_s
         drops = self._drops_seen[0] > 0 and now_s - self._drops_seen[1] < UNHEALTHY_AFTER_S
         return {
@@ -212,6 +213,7 @@ class _Producer:
             "spool_bytes": self._outbox.size_bytes,
             "spool_records": self._outbox.records,
             "spool_dropped": dropped,
+            "spool_refused": self._outbox.refused,
             "checks": self._scheduler.done,
             "missed": self._scheduler.missed,
         }

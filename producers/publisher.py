@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from producers import telemetry
-from producers.codec import decode, encode, pack
+from producers.codec import decode, encode, pack, pick
 from producers.contract import MAX_BATCH_CHECKS, MAX_MESSAGE_BYTES, Check, CheckBatch, CheckMessage
 from producers.errors import InvalidEvent, TransientError
-from producers.outbox import Outbox
+from producers.outbox import Outbox, OutboxRecord
 from producers.ticks import Ledger
 from producers.topics import CHECKS, partition_of
 
@@ -21,6 +21,8 @@ MAX_WAITING_CHECKS: Final = 100_000
 """Checks that wait in memory while the disk takes nothing; more are lost, and counted."""
 
 RETRY_S: Final = 1.0
+ANY_TIME_US: Final = 1 << 61
+"""A log timestamp after which nothing lies in the far future: what is in the spool was never in a log."""
 
 _log = telemetry.logger(__name__)
 
@@ -53,6 +55,8 @@ class Publisher:
         self._pack_s = pack_us / 1e6
         self._ledger = ledger
         self._items: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._max_bytes = MAX_MESSAGE_BYTES  # less, once the log has refused a message for its size
+        self._appending = threading.Lock()  # an append and its note in the ledger are one: a checkpoint lies between
         self._thread = threading.Thread(target=self._run, name=f"spooler {producer}", daemon=True)
         outbox.use_checkpoints(ledger.dump)
 
@@ -127,7 +131,8 @@ class Publisher:
     def _packed(self, checks: Sequence[Check]) -> list[CheckBatch]:
         """Return the checks as one batch, or as several where one would be too large for a message."""
         batch = pack(checks, producer=self._producer)
-        if len(encode(batch)) <= MAX_MESSAGE_BYTES:
+        size = len(encode(batch))
+        if size <= self._max_bytes or (len(checks) == 1 and size <= MAX_MESSAGE_BYTES):
             return [batch]
         if len(checks) == 1:
             _log.error("a check is too large for a message and is LOST", target=checks[0].target)
@@ -151,11 +156,45 @@ class Publisher:
                 self.failing = None
                 return
 
+    def repack(self, record: OutboxRecord) -> bool:
+        """Put the checks of a message that the log refuses into the spool again, in smaller messages. Any thread.
+
+        Returns:
+            False if that is not possible: it is one check, or says something else.
+
+        Raises:
+            TransientError: The disk is full or fails.
+        """
+        try:
+            batch = decode(record.value, log_timestamp_us=ANY_TIME_US)
+        except InvalidEvent:
+            return False
+        if not isinstance(batch, CheckBatch):
+            return False
+        rows: dict[int, list[int]] = {}
+        for row, target in enumerate(batch.target):
+            rows.setdefault(partition_of(target, self._partitions), []).append(row)
+        groups = list(rows.items())
+        if list(rows) == [record.partition]:  # it was not its partition: so it was its size
+            half = len(batch.target) // 2
+            if half == 0:
+                return False
+            groups = [(record.partition, part) for part in (groups[0][1][:half], groups[0][1][half:])]
+            self._pack_smaller(len(record.value) // 2)
+        self._append([(partition, pick(batch, part)) for partition, part in groups])
+        return True
+
+    def _pack_smaller(self, size: int) -> None:
+        if size < self._max_bytes:
+            self._max_bytes = size
+            _log.warning("the log refuses a message for its size: smaller ones from now on", bytes=size)
+
     def _append(self, messages: Sequence[tuple[int, CheckMessage]]) -> None:
-        self._outbox.append_many((CHECKS, partition, None, encode(message)) for partition, message in messages)
-        for _, message in messages:
-            if isinstance(message, CheckBatch):
-                self._ledger.note(message)
+        with self._appending:
+            self._outbox.append_many((CHECKS, partition, None, encode(message)) for partition, message in messages)
+            for _, message in messages:
+                if isinstance(message, CheckBatch):
+                    self._ledger.note(message)
 
 
 def restore_ledger(outbox: Outbox) -> Ledger:
@@ -168,7 +207,7 @@ def restore_ledger(outbox: Outbox) -> Ledger:
     ledger.load(outbox.checkpoint())
     for record in outbox.after_checkpoint():
         try:
-            message = decode(record.value, log_timestamp_us=1 << 61)
+            message = decode(record.value, log_timestamp_us=ANY_TIME_US)
         except InvalidEvent as error:
             _log.error("the spool holds a message that cannot be read", seq=record.seq, error=str(error))
             continue

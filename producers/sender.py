@@ -1,7 +1,10 @@
 """From an outbox to the log, in order, over every outage. A thread of its own: kafka-python blocks.
 
 A record of a partition is sent only after those before it. When something fails, the link is abandoned, and
-everything not acknowledged is sent again from the oldest.
+everything not acknowledged is sent again from the oldest. A record that the log can never take (too large for it, a
+partition that is not there) holds nobody up: its owner packs it anew, or it is set aside. When the broker itself
+refuses, kafka-python fails all that is under way with the same error: so they are sent again one by one, and only what
+is refused alone is meant.
 
 A forgetful log that comes back is another log (epoch) and gets everything that the store does not have, from the
 oldest. Its link is never mended quietly: that would put the newest records first, and the store's high-water
@@ -12,14 +15,14 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from producers import telemetry
 from producers.away import Away
-from producers.errors import ForewarnError, LogUnavailableError, TransientError
+from producers.errors import ForewarnError, LogUnavailableError, RecordRefusedError, TransientError
 from producers.link import Link
 from producers.log import read_epochs
 from producers.outbox import Outbox, OutboxMarks, OutboxRecord
@@ -27,6 +30,9 @@ from producers.outbox_segment import Place
 from producers.settings import LogSettings
 
 BACKOFF_S: Final = (0.2, 5.0)
+STEADY_S: Final = 30.0
+"""A connection that lasted so long was a good one, even if nothing was to be sent."""
+
 WINDOW_RECORDS: Final = 256
 LOOK_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 1.0
@@ -36,6 +42,10 @@ IDLE_S: Final = 0.25
 BUSY_S: Final = 0.02
 
 _log = telemetry.logger(__name__)
+
+
+class _LinkSpentError(Exception):
+    """The link can send nothing more, although the log is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class Sender:
     Attributes:
         quiet_s: Monotonic time of the last acknowledgement, or at which nothing was left to acknowledge.
         trouble: What keeps it from sending, one line; None if nothing does.
+        refused: What was set aside since the start: by seq, why the log does not take it.
     """
 
     def __init__(
@@ -74,6 +85,7 @@ class Sender:
         topics: Sequence[str],
         marks: OutboxMarks | None,
         sent: Sent | None = None,
+        repack: Callable[[OutboxRecord], bool] | None = None,
     ) -> None:
         """Prepare.
 
@@ -83,6 +95,7 @@ class Sender:
             topics: What is in the outbox; all must be there at the broker.
             marks: What the store has. Needed if the log is forgetful.
             sent: What an earlier process sent of the outbox; None: all of it is sent again, which does no harm.
+            repack: Puts what a record holds that the log refuses into the outbox in other records; False if it cannot.
 
         Raises:
             ValueError: A forgetful log without marks.
@@ -91,9 +104,11 @@ class Sender:
             raise ValueError("the outbox of a forgetful log is trimmed by the store's marks: none were given")
         self.quiet_s = time.monotonic()
         self.trouble: str | None = None
+        self.refused: dict[int, str] = {}
         self._outbox = outbox
         self._settings = settings
         self._topics = tuple(topics)
+        self._repack = repack
         self._marks = marks if settings.forgetful else None
         self._marks_away = Away(
             _log, "the store's marks cannot be read: the outbox grows", "the store's marks are read again"
@@ -104,6 +119,8 @@ class Sender:
         self._cursor = 0  # every record up to here was handed to the link, or needs no sending
         self._settled = 0  # every record up to here is acknowledged in this epoch
         self._told = ("", float("-inf"))
+        self._working = False  # has this link done anything?
+        self._alone_through = 0  # records up to here are sent one by one: one of them was refused
         self._next_look_s = self._next_trim_s = 0.0
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -140,20 +157,25 @@ class Sender:
     def _run(self) -> None:
         backoff_s = BACKOFF_S[0]
         while not self._stop.is_set():
+            begun_s, self._working = time.monotonic(), False
             try:
                 link = Link(self._settings, self._topics)
                 try:
                     self._begin(link)
-                    backoff_s = BACKOFF_S[0]
                     self._pump(link)
                 finally:
                     link.abandon()
                     self._settle_rest()
+            except _LinkSpentError:
+                pass
             except ForewarnError as error:
                 self._tell(str(error))
             except Exception as error:  # noqa: BLE001 - nothing is acknowledged by this; the thread must live
                 _log.exception("sending failed in an unforeseen way and is tried again", outbox=self._outbox.id)
                 self._tell(f"{type(error).__name__}: {error}")
+            # A connection that was made and did nothing is no success: it would be made for ever without a pause.
+            if self._working or time.monotonic() - begun_s > STEADY_S:
+                backoff_s = BACKOFF_S[0]
             self._stop.wait(backoff_s * random.uniform(0.7, 1.3))  # noqa: S311 - spreads reconnections
             backoff_s = min(backoff_s * 2, BACKOFF_S[1])
 
@@ -163,9 +185,13 @@ class Sender:
                 _log.warning("the log is a new one: sending again what is not safe", outbox=self._outbox.id)
             self._epochs = link.epochs
             self._acknowledged = {}
-            self._settled = 0
+            self._settled = self._alone_through = 0
         self._cursor = self._settled
         self._next_look_s = time.monotonic() + LOOK_EVERY_S
+
+    def _works(self) -> None:
+        """Something was acknowledged, or everything is."""
+        self.quiet_s = time.monotonic()
         if self.trouble is not None:
             _log.info("sending to the log again", outbox=self._outbox.id, messages=self._outbox.records)
             self.trouble = None
@@ -182,11 +208,11 @@ class Sender:
             if self._under_way:
                 self._wake.wait(BUSY_S)
             else:
-                self.quiet_s = time.monotonic()
+                self._works()
                 self._outbox.wait(self._cursor, IDLE_S)
 
     def _hand_over(self, link: Link) -> None:
-        room = WINDOW_RECORDS - len(self._under_way)
+        room = self._room()
         if room <= 0:
             return
         last = self._outbox.last_seq  # before reading: what is not yielded up to here needs no sending
@@ -201,19 +227,50 @@ class Sender:
             self._cursor = max(self._cursor, last)
         self._note_settled()
 
+    def _room(self) -> int:
+        if self._under_way and self._under_way[0].record.seq <= self._alone_through:
+            return 0
+        return (1 if self._cursor < self._alone_through else WINDOW_RECORDS) - len(self._under_way)
+
     def _settle(self, link: Link) -> None:
         """Take acknowledgements from the oldest on.
 
         Raises:
-            LogUnavailableError, LogRefusedError: The oldest one failed.
+            LogUnavailableError, LogRefusedError: The oldest one failed, and not for its own sake.
+            _LinkSpentError: It was refused for its own sake.
+            TransientError: The outbox cannot be written.
         """
         while self._under_way and self._under_way[0].future.is_done:
             oldest = self._under_way[0]
-            if oldest.future.exception is not None:
+            error = None if oldest.future.exception is None else link.error_of(oldest.future)
+            if error is None:
+                self._acknowledge(oldest.record)
+            elif isinstance(error, RecordRefusedError):
+                self._refuse(oldest, error)
+            else:
                 telemetry.PUBLISH_ERRORS.labels(self._outbox.id).inc()
-                raise link.error_of(oldest.future)
-            self._acknowledge(self._under_way.popleft().record)
+                raise error
+            self._under_way.popleft()
         self._note_settled()
+
+    def _refuse(self, oldest: _UnderWay, error: RecordRefusedError) -> None:
+        by_broker = oldest.future.exception is not error  # else it was not even sent, and the link is well
+        if by_broker and oldest.record.seq > self._alone_through:
+            self._alone_through = self._under_way[-1].record.seq
+            raise _LinkSpentError
+        self._pass_over(oldest.record, str(error))
+        if by_broker:
+            self._under_way.popleft()
+            self._note_settled()
+            raise _LinkSpentError
+
+    def _pass_over(self, record: OutboxRecord, why: str) -> None:
+        """The log can never take this record: what it holds goes on in others, or it is set aside."""
+        if self._repack is None or not self._repack(record):
+            self._outbox.set_aside(record, why)
+            self.refused[record.seq] = why
+        self._acknowledged[record.topic, record.partition] = record.seq
+        self._working = True
 
     def _settle_rest(self) -> None:
         """The link has ended: of each partition, what was acknowledged need not be sent again."""
@@ -228,7 +285,8 @@ class Sender:
 
     def _acknowledge(self, record: OutboxRecord) -> None:
         self._acknowledged[record.topic, record.partition] = record.seq
-        self.quiet_s = time.monotonic()
+        self._working = True
+        self._works()
         telemetry.PUBLISHED.labels(self._outbox.id).inc()
         telemetry.LAST_ACKNOWLEDGED.labels(self._outbox.id).set_to_current_time()
 

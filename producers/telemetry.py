@@ -34,6 +34,9 @@ EVENT_LOOP_LAG = Gauge("forewarn_event_loop_lag_seconds", "Largest lag of the ev
 SPOOL_BYTES = Gauge("forewarn_spool_bytes", "Size of the outbox on disk.", ["outbox"])
 SPOOL_RECORDS = Gauge("forewarn_spool_records", "Messages in the outbox that are not safe yet.", ["outbox"])
 SPOOL_DROPPED = Counter("forewarn_spool_dropped_total", "Messages dropped at the outbox's bound: LOST.", ["outbox"])
+SPOOL_REFUSED = Counter(
+    "forewarn_spool_refused_total", "Messages that the log refuses for good: set aside.", ["outbox"]
+)
 SPOOL_ERRORS = Counter("forewarn_spool_errors_total", "Writes that failed (disk full).", ["outbox"])
 SPOOL_DAMAGED = Counter("forewarn_spool_damaged_total", "Damaged places found at start.", ["outbox", "place"])
 PUBLISHED = Counter("forewarn_published_messages_total", "Messages that the broker acknowledged.", ["outbox"])

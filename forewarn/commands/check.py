@@ -141,6 +141,8 @@ def _print(found: Check, shown: str) -> None:
     parts = [f"status {found.http_status}" if found.http_status is not None else "", found.address or ""]
     said = ", ".join(part for part in parts if part)
     print_line(head.append(f"  {said}" if said else ""))
+    if found.outcome is not Outcome.SUCCESS:
+        print_line(f"  {_why(found)}")
     rows = [(phase, ms(found.phases[phase]), " ms") for phase in PHASES if phase in found.phases]
     rows.append(("total", ms(found.duration_us), " ms"))
     readings = [(name, _reading(value), _unit(name)) for name, value in sorted(found.metrics.items())]

@@ -15,11 +15,13 @@ from forewarn.config import Part
 from forewarn.config_text import parse_duration
 from forewarn.errors import CommandError, UsageError
 from forewarn.output import cell, console, print_line, table
-from forewarn.places import find_log, load_if_there, now_us, open_store
-from forewarn.resend import Chosen, Letter, letter_of, open_resender, whole_values
+from forewarn.places import RESENT_DIRECTORY, find_log, load_if_there, now_us, open_store
+from forewarn.resend import Chosen, Letter, Resender, UnsendableError, chosen_of, letter_of, open_resender
+from producers.settings import LogSettings
 from producers.topics import ALL_TOPICS
 
 LETTERS_A_ROUND: Final = 200
+TOLD_UNSENT: Final = 3
 _PARTS: Final[tuple[Part, ...]] = ("log", "store")
 
 _SHOWN: Final = """
@@ -106,7 +108,7 @@ def replay(config_file: Path, data_dir: Path, choice: Choice, *, edit: Path | No
 
     Raises:
         UsageError: Nothing is chosen, or `edit` with other than one id.
-        CommandError: A letter is not there, was sent again before, or its message is gone.
+        CommandError: A letter is not there, was sent again before, or cannot be sent; then the others were.
         ForewarnError: Log or store are away or refuse.
     """
     if edit is not None and len(choice.ids) != 1:
@@ -125,15 +127,44 @@ def replay(config_file: Path, data_dir: Path, choice: Choice, *, edit: Path | No
             print_line(f"{left} messages of an earlier call are sent, too")
         ids, topics = _chosen(choice, store, again=again) if choice.given else ([], set())
         resender.start(topics)
+        unsent: list[str] = []
         for start in range(0, len(ids), LETTERS_A_ROUND):
             letters = _letters(ids[start : start + LETTERS_A_ROUND], store)
-            chosen = whole_values(letters, log) if value is None else [Chosen(letters[0], value, edited=True)]
-            resender.send(chosen)
-            for one in chosen:
-                place = f"{one.letter.topic}[{one.letter.partition}]"
-                print_line(f"sent  {one.letter.id}  {place}  {one.letter.reason}{', edited' if one.edited else ''}")
+            unsent += _send(letters, resender, log, edit=value)
         resender.finish()
-    print_line(f"{len(ids)} dead letters sent again")
+        _say_set_aside(resender.set_aside, data_dir)
+    print_line(f"{len(ids) - len(unsent)} dead letters sent again")
+    if unsent:
+        more = f"; and {len(unsent) - TOLD_UNSENT} more, listed above" if len(unsent) > TOLD_UNSENT else ""
+        raise CommandError("; ".join(unsent[:TOLD_UNSENT]) + more)
+
+
+def _send(letters: Sequence[Letter], resender: Resender, log: LogSettings, *, edit: bytes | None) -> list[str]:
+    """Send what can be sent, print what became of each, and return why others were not."""
+    chosen: list[Chosen] = []
+    unsent: dict[str, str] = {}
+    for letter in letters:
+        try:
+            chosen.append(chosen_of(letter, log, edit=edit))
+        except UnsendableError as error:
+            unsent[letter.id] = str(error)
+    refused = resender.send(chosen) if chosen else {}
+    names = {one.letter.id: one.letter for one in chosen}
+    unsent |= {name: f"the dead letter {names[name]}: {why}" for name, why in refused.items()}
+    edited = ", edited" if edit is not None else ""
+    for letter in letters:
+        if letter.id in unsent:
+            print_line(f"not sent  {unsent[letter.id]}")
+        else:
+            print_line(f"sent  {letter.id}  {letter.topic}[{letter.partition}]  {letter.reason}{edited}")
+    return list(unsent.values())
+
+
+def _say_set_aside(count: int, data_dir: Path) -> None:
+    if count:
+        print_line(
+            f"{count} messages are refused for good by the log, and kept in {data_dir / RESENT_DIRECTORY}/refused"
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -30,7 +30,9 @@ def migrate(config_file: Path, data_dir: Path) -> None:
     if log.forgetful and (data_dir / RESENT_DIRECTORY).is_dir():
         from forewarn.resend import send_to_new_log  # noqa: PLC0415 - it loads much, and is rarely needed
 
-        send_to_new_log(data_dir, log, store)
+        said = send_to_new_log(data_dir, log, store)
+        if said is not None:
+            _say("letters", said)  # `up` repeats this line
     _say("config", f"version {version.number}{'' if version.new else ', unchanged'}")
 
 

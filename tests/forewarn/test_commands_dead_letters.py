@@ -261,6 +261,66 @@ def test_of_a_large_message_the_log_is_asked_for_the_rest(kept: Here, capsys: py
     assert kept.messages(CHECKS, PARTITION)[-1].value == large
 
 
+def test_a_letter_that_no_log_can_take_is_refused_and_the_others_are_sent(
+    kept: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By id, with its size and the limit, before anything of it is on disk; an edit of that size too."""
+    part = base64.b64encode(b"x" * 65_536).decode()
+    put(
+        kept,
+        letter("first", b"1", offset=1),
+        letter("large", b"", offset=2, reason="oversized", payload=part, payload_bytes=5_000_000),
+        letter("elsewhere", b"2", offset=3, partition=12),
+        letter("last", b"3", offset=4),
+    )
+    before = len(kept.messages(CHECKS, PARTITION))
+    assert kept.replay("--all") == 4
+    out, err = capsys.readouterr()
+    why = "the dead letter large (checks.v1[3]@2) has 5,000,000 bytes, at most 1,000,000 are read"
+    assert f"not sent  {why}: give a smaller one with --edit\n" in out
+    assert out.endswith("2 dead letters sent again\n")
+    assert why in err
+    assert "elsewhere (checks.v1[12]@3) is of a partition that is not there: there are 12" in err
+    assert err.count("\n") == 1
+    assert [one.value for one in kept.messages(CHECKS, PARTITION)[before:]] == [b"1", b"3"]
+    assert sorted(kept.listed(capsys)) == ["elsewhere", "large"]
+    file = tmp_path / "edited"
+    file.write_bytes(b"x" * 1_000_001)
+    assert kept.replay("--id", "large", "--edit", file) == 4
+    assert "has 1,000,001 bytes" in capsys.readouterr().err
+    assert kept.replay() == 2, "nothing was put into the outbox"
+
+
+def test_a_letter_that_the_log_refuses_all_the_same_stays_open_and_is_set_aside(
+    kept: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its key makes it too large: the others are sent and recorded, in one call and without a wait."""
+    put(
+        kept,
+        letter("first", b"1", offset=1),
+        letter("heavy", b"x" * 900_000, offset=2, key=base64.b64encode(b"k" * 200_000).decode()),
+        letter("last", b"3", offset=3),
+    )
+    assert kept.replay("--all") == 4
+    out, err = capsys.readouterr()
+    assert "the dead letter heavy (checks.v1[3]@2): 900,000 bytes and the key: no more than 1,048,576 are sent" in err
+    assert f"1 messages are refused for good by the log, and kept in {kept.data_dir}/outbox/dead-letters/refused" in out
+    assert kept.listed(capsys) == ["heavy"]
+    assert kept.replay() == 2, "nothing waits"
+
+
+def test_what_an_earlier_version_left_and_no_log_takes_does_not_block_a_new_log(forgetful: Here) -> None:
+    """It is told once, with where it is kept; what stands behind it is sent."""
+    directory = forgetful.data_dir / "outbox" / resend.OUTBOX_ID
+    with Outbox(directory, outbox_id=resend.OUTBOX_ID, max_bytes=1 << 50) as outbox:
+        outbox.append(CHECKS, PARTITION, None, b"x" * 5_000_000)
+        outbox.append(CHECKS, PARTITION, None, b"behind it")
+    said = resend.send_to_new_log(forgetful.data_dir, forgetful.log, forgetful.store)
+    assert said == f"1 messages that were sent again are refused for good: see {directory}/refused"
+    assert forgetful.messages(CHECKS, PARTITION)[-1].value == b"behind it"
+    assert resend.send_to_new_log(forgetful.data_dir, forgetful.log, forgetful.store) is None
+
+
 def test_many_letters_go_in_rounds_in_the_order_of_the_log(kept: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each once."""
     monkeypatch.setattr("forewarn.commands.dead_letters.LETTERS_A_ROUND", 3)

@@ -174,7 +174,10 @@ def test_a_check_that_fails_ends_with_1_and_says_why(server: http.server.Threadi
     url = f"http://127.0.0.1:{port_of(server)}/nope"
     ended = forewarn("check", url, cwd=tmp_path)
     assert ended.returncode == 1
-    assert ended.stdout.splitlines()[0] == f"{url}  failure  status 404, 127.0.0.1"
+    assert ended.stdout.splitlines()[:2] == [
+        f"{url}  failure  status 404, 127.0.0.1",
+        "  http status: status 404, expected 200-299",
+    ]
     assert ended.stderr == "forewarn: the check failed: http status: status 404, expected 200-299\n"
     assert forewarn("check", url, "--expect-status", "200,400-404", cwd=tmp_path).returncode == 0
 

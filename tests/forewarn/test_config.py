@@ -290,6 +290,51 @@ def test_a_part_in_production_starts_without_the_secrets_of_the_others() -> None
         load_text(text, path=path, env={"KAFKA": "k"}, parts=("log", "store"))
 
 
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ("store: {url: 'http://c', bogus: 1}", "f.yaml:1: store.bogus: unknown key"),
+        (
+            "store: {url: '${URL}', passwort: '${STORE}'}",
+            "f.yaml:1: store.passwort: unknown key, did you mean password?",
+        ),
+        ("store: {database: d}", "f.yaml:1: store.url: required key is missing"),
+        ("store: {url: 'ftp://c'}", "f.yaml:1: store.url: "),
+        ("store: {url: 'http://c', checks_ttl: 5}", "f.yaml:1: store.checks_ttl: "),
+        ("store: 5", "f.yaml:1: store: expected keys and values"),
+        ("alerts: {bogus: 2}", "f.yaml:1: alerts.bogus: unknown key"),
+        ("alerts: {channels: [{name: a, apprise: '${OPS}', page: true}]}", "alerts.channels[0].page: unknown key"),
+        ("watchdog: {ping_url: '${PING}', interval: 1}", "f.yaml:1: watchdog.interval: "),
+    ],
+)
+def test_what_is_wrong_in_a_section_of_others_is_refused_at_every_start(sections: str, said: str) -> None:
+    """As `validate` refuses it: only what variables and files hold is not looked at."""
+    text = f"{sections}\nlog: {{bootstrap: 'k:1'}}\ntargets: [{{url: 'http://h'}}]\n".encode()
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, path=Path("f.yaml"), env={}, parts=("log", "probes"))
+    assert said in str(caught.value)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(ConfigError) as of_all:
+        load_text(
+            text, path=Path("f.yaml"), env={"URL": "http://c", "STORE": "s", "OPS": "json://h", "PING": "http://p"}
+        )
+    assert str(caught.value) in str(of_all.value)
+
+
+def test_variables_and_files_of_others_may_be_missing() -> None:
+    """In every place that may hold one."""
+    text = b"""
+log: {bootstrap: 'k:1'}
+store: {url: '${URL}', user: '${WHO}', password_file: gone/password, ca_file: gone/ca.pem}
+alerts: {channels: [{name: a, apprise: '${OPS}'}, {name: b, webhook_file: gone/hook}]}
+watchdog: {ping_url: '${PING}'}
+targets: [{url: 'http://h'}]
+"""
+    config = load_text(text, path=Path("f.yaml"), env={}, parts=("log", "probes"))
+    assert config.log_settings().bootstrap == ("k:1",)
+    assert len(config.targets()) == 1
+
+
 def test_who_needs_no_secrets_needs_no_variables_of_them() -> None:
     """One-machine mode: another terminal, in which nobody set them, can ask the store and replay."""
     text = (

@@ -17,13 +17,17 @@ import pytest
 
 from analytics.client import connect
 from forewarn import up as up_module
+from forewarn.cli import exit_code_of
 from forewarn.config import load
 from forewarn.embedded.process import popen
 from forewarn.errors import DataDirectoryError, ExitCode
 from forewarn.runtime import FILE_NAME
 from forewarn.up import Installation, lock_data_dir
 from producers.errors import ForewarnError
+from producers.outbox import Outbox
+from producers.topics import CHECKS
 from tests.forewarn.cli_process import start
+from tests.producers.brokers import closed_port
 
 DEADLINE_S = 60.0
 CONFIG = "targets: [{url: 'http://127.0.0.1:9/', interval: 1s, timeout: 900ms}]\n"
@@ -106,19 +110,48 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, name: str
 
 
 def test_nothing_is_left_when_a_later_step_of_the_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nursery, store and broker run, `migrate` refuses: its one line is the error, and after `stop` nothing runs."""
+    """Nursery, store and broker run, `migrate` fails: its line and code are the error, and after `stop` nothing runs."""
     before = children()
     made = installation(tmp_path)
-    command = [sys.executable, "-c", "import sys; sys.exit('forewarn: no such luck')"]
+    command = [sys.executable, "-c", "import sys; print('forewarn: no such luck', file=sys.stderr); sys.exit(3)"]
     monkeypatch.setattr(made, "_command", lambda *_: command)
     monkeypatch.setattr(made, "_launch", popen)
-    with pytest.raises(ForewarnError, match=r"^forewarn: no such luck$"):
+    with pytest.raises(ForewarnError, match=r"^no such luck$") as caught:
         made.start()
+    assert exit_code_of(caught.value) == ExitCode.UNREACHABLE
     assert len(children() - before) == 3
     assert made.stop() == []
     assert children() - before == set()
     assert not (tmp_path / "data" / FILE_NAME).exists()
     lock_data_dir(tmp_path / "data").close()
+
+
+def test_a_dead_letter_that_no_log_takes_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that an earlier version put into the outbox: the start says it, and goes on."""
+    monkeypatch.setattr(up_module, "WORKERS", ())
+    made = installation(tmp_path)
+    directory = tmp_path / "data" / "outbox" / "dead-letters"
+    with Outbox(directory, outbox_id="dead-letters", max_bytes=1 << 50) as outbox:
+        outbox.append(CHECKS, 0, None, b"x" * 5_000_000)
+    try:
+        made.start()
+        assert cared_for(made) == (
+            f"letters 1 messages that were sent again are refused for good: see {directory}/refused"
+        )
+    finally:
+        made.stop()
+
+
+def test_up_with_kafka_away_says_so_once_and_ends_with_3(tmp_path: Path) -> None:
+    """The line of `migrate` as it is."""
+    port = closed_port()
+    (tmp_path / "forewarn.yaml").write_text(f"log: {{bootstrap: '127.0.0.1:{port}'}}\n{CONFIG}")
+    process = start("up", "--data-dir", tmp_path / "data", cwd=tmp_path)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    said = f"forewarn: cannot reach the broker at 127.0.0.1:{port} (Connection refused)\n"
+    assert (process.returncode, err) == (ExitCode.UNREACHABLE, said), out
 
 
 def test_up_leaves_nothing_when_its_start_fails(tmp_path: Path) -> None:

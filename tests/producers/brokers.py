@@ -52,9 +52,11 @@ class Found:
     timestamp_ms: int
 
 
-def read_all(broker: TansuBroker, topic: str = CHECKS) -> list[Found]:
+def read_all(broker: TansuBroker | LogSettings, topic: str = CHECKS) -> list[Found]:
     """Return all messages of a topic, each partition in its order."""
-    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=None, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(
+        bootstrap_servers=broker.bootstrap, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
+    )
     try:
         places = [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic))]
         consumer.assign(places)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers import contract
-from producers.codec import columns, decode, encode, pack, take
+from producers.codec import columns, decode, encode, pack, pick, take
 from producers.contract import (
     DEAD_LETTER_REASONS,
     FAR_FUTURE_US,
@@ -106,6 +106,16 @@ def test_take_gives_the_rows_that_were_asked_for(checks: list[Check], data: st.D
     found = take(columns(pack(checks, producer="p")), np.array(rows, dtype=np.intp))
     assert [check_at(found, row) for row in range(len(found))] == [checks[row] for row in rows]
     assert all(len(values) == len(rows) for values in (*found.phases.values(), *found.metrics.values()))
+
+
+@given(st.lists(some_check(), min_size=1, max_size=8), st.data())
+def test_pick_gives_a_batch_of_the_rows_that_were_asked_for(checks: list[Check], data: st.DataObject) -> None:
+    """It goes over the wire like any other, in the order asked for."""
+    rows = data.draw(st.permutations(range(len(checks))))[: data.draw(st.integers(1, len(checks)))]
+    batch = decode(encode(pick(pack(checks, producer="p"), rows)), log_timestamp_us=NOW_US)
+    assert isinstance(batch, CheckBatch)
+    found = columns(batch)
+    assert [check_at(found, row) for row in range(len(found))] == [checks[row] for row in rows]
 
 
 def test_the_schemas_and_examples_are_those_of_the_contract() -> None:
