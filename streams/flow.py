@@ -80,9 +80,9 @@ class Flow(Generic[Cut]):
 
         Args:
             assigned: All places that are ours.
-            positions: The last message of each that the group's state includes.
+            positions: The last message of each that the group's state includes; a place without one is not read.
         """
-        self.positions = {one.place: positions[one.place] for one in assigned}
+        self.positions = {one.place: positions[one.place] for one in assigned if one.place in positions}
         self._committed = {one.place: -1 if one.committed is None else one.committed - 1 for one in assigned}
         self.ready = True
 

@@ -8,10 +8,13 @@ from producers.settings import LogSettings
 from streams import codec
 from streams.contract import StateStore, TickSummary, Verdict
 from streams.core.incidents import CODE, Incidents
+from streams.core.snapshot import Frozen
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage
+from streams.keeper import Rules
 from streams.kept_marks import Marks
 from streams.local_state import LocalStateStore
+from streams.log_range import KafkaRange
 from streams.policy import Expectations, IncidentPolicy
 from streams.settings import WorkerSettings
 from streams.state_group import StateGroup
@@ -41,7 +44,10 @@ def run(
         return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions, settle_ticks=settle_ticks))
 
     local = LocalStateStore(worker.data_dir / "snapshots")
-    group = StateGroup(GROUP, (topics.VERDICTS,), code=CODE, make=make, store=store, local=local, marks=marks)
+    rules = Rules(code=CODE, make=make, from_log=True, skip_gaps=worker.skip_gaps, with_marks=marks is not None)
+    group = StateGroup(
+        GROUP, (topics.VERDICTS,), rules, store=store, local=local, log_range=KafkaRange(log), marks=marks
+    )
     run_worker(group, log, worker, marks=marks)
 
 
@@ -70,9 +76,9 @@ class IncidentsPart:
         for kind in KINDS:
             telemetry.INCIDENTS_OPEN.labels(kind).set(sum(one.kind == kind for one in open_now))
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
-        return self._incidents.snapshot()
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now."""
+        return self._incidents.freeze()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state; ValueError if it is not usable."""

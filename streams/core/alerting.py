@@ -16,7 +16,7 @@ import msgspec
 
 from streams.contract import Action, Alert, AlertKind, Incident, derived_id
 from streams.core import alert_text
-from streams.core.snapshot import pack, unpack
+from streams.core.snapshot import Frozen, freeze, unpack
 from streams.policy import DAY_US, AlertPolicy, Channel
 
 CODE: Final = "alerts-1"
@@ -173,10 +173,13 @@ class Alerting:
         for incident_id in [key for key, case in self._cases.items() if case.seen_us < horizon_us and _is_over(case)]:
             del self._cases[incident_id]
 
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now."""
+        return freeze({"code": CODE, "state": _State(cases=self._cases, newest_us=self._newest_us)}, {})
+
     def snapshot(self) -> bytes:
-        """Return the whole state."""
-        state = _State(cases=self._cases, newest_us=self._newest_us)
-        return pack({"code": CODE, "state": msgspec.to_builtins(state)}, {})
+        """Return the whole state, packed."""
+        return self.freeze().pack()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state by that of a snapshot.

@@ -24,7 +24,7 @@ from streams.core.incident import SubjectState, accompany, step, waits
 from streams.core.landscape import Seen, is_anchor
 from streams.core.locations import Locations
 from streams.core.signs import Finding, Sign
-from streams.core.snapshot import pack, unpack
+from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
@@ -159,7 +159,11 @@ class Incidents:
         return sorted(found, key=lambda incident: (incident.opened_at_us, incident.incident_id))
 
     def snapshot(self) -> bytes:
-        """Return the whole state. What is restored from it continues bit for bit."""
+        """Return the whole state, packed."""
+        return self.freeze().pack()
+
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now. What is restored from it continues bit for bit."""
         state = _State(
             code=CODE,
             closed=sorted(self._closed.items()),
@@ -175,7 +179,7 @@ class Incidents:
             past=self._locations.past,
             conditions=self._companies.conditions,
         )
-        return pack({"incidents": state}, {})
+        return freeze({"incidents": state}, {})
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state by that of a snapshot.
