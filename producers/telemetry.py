@@ -42,6 +42,9 @@ LAST_ACKNOWLEDGED = Gauge("forewarn_last_acknowledged_seconds", "Unix time of th
 
 # --- Stream workers
 CONSUMER_LAG = Gauge("forewarn_consumer_lag_messages", "Messages not read yet.", ["group", "topic", "partition"])
+CONSUMER_DELAY = Gauge(
+    "forewarn_consumer_delay_seconds", "Age of the message at hand; 0 where all is read: ALARM if high.", ["group"]
+)
 EVENTS = Counter("forewarn_events_total", "Messages read, redeliveries included.", ["group", "topic"])
 CHECKS_JUDGED = Counter("forewarn_checks_judged_total", "Checks that the core took.", ["partition"])
 CHECKS_LATE = Counter("forewarn_checks_late_total", "Checks after their tick was closed.", ["partition"])

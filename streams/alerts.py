@@ -44,7 +44,13 @@ def run(
     """Run one alerts worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
     local = LocalStateStore(worker.data_dir / "snapshots")
     group = AlertsGroup(
-        alerts, store=store, local=local, log_range=KafkaRange(log), marks=marks, skip_gaps=worker.skip_gaps
+        alerts,
+        partitions=log.partitions,
+        store=store,
+        local=local,
+        log_range=KafkaRange(log),
+        marks=marks,
+        skip_gaps=worker.skip_gaps,
     )
     run_worker(group, log, worker, marks=marks)
 
@@ -52,8 +58,8 @@ def run(
 class AlertsPart:
     """The fold: messages in, nothing out. What is sent is the delivery's, see AlertsGroup."""
 
-    def __init__(self, policy: AlertPolicy) -> None:
-        self.alerting = Alerting(policy)
+    def __init__(self, policy: AlertPolicy, *, partitions: int) -> None:
+        self.alerting = Alerting(policy, partitions=partitions)
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Take in one message; one that cannot be used becomes a dead letter."""
@@ -63,7 +69,7 @@ class AlertsPart:
             return [dead_letter(message, error, group=GROUP)]
         match event:
             case Incident():
-                self.alerting.incident(event)
+                self.alerting.incident(event, logged_us=message.timestamp_us)
             case Action():
                 self.alerting.action(event)
             case Alert():
@@ -88,6 +94,7 @@ class AlertsGroup(StateGroup):
         self,
         policy: AlertPolicy,
         *,
+        partitions: int,
         store: StateStore,
         local: StateStore,
         log_range: LogRange,
@@ -95,7 +102,7 @@ class AlertsGroup(StateGroup):
         skip_gaps: bool = False,
     ) -> None:
         def make(_partition: int, _places: Sequence[Assigned]) -> AlertsPart:
-            return AlertsPart(policy)
+            return AlertsPart(policy, partitions=partitions)
 
         rules = Rules(code=CODE, make=make, from_log=True, skip_gaps=skip_gaps, with_marks=marks is not None)
         super().__init__(GROUP, TOPICS, rules, store=store, local=local, log_range=log_range, marks=marks)

@@ -21,12 +21,13 @@ from streams.core.sure import sure
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
 from streams.history import Warmed, warm
-from streams.keeper import Rules, Start
+from streams.keeper import Rules
 from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
 from streams.log_range import KafkaRange, LogRange
 from streams.policy import DetectPolicy, Expectations
 from streams.settings import WorkerSettings
+from streams.starts import Start
 from streams.state_group import StateGroup
 from streams.worker import run_worker
 

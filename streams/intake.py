@@ -22,6 +22,9 @@ from streams.sender import Sender
 
 CROWDED_PAUSE_S: Final = 0.2
 RETRY_S: Final = 1.0
+BEHIND_S: Final = 300.0
+"""What is read so long after it was written is said."""
+
 REST: Final = 4.0
 LONGEST_REST_S: Final = 60.0
 """Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
@@ -34,6 +37,7 @@ class Intake:
 
     Attributes:
         kept_at: `time.monotonic()` of the last time when nothing was left to keep.
+        behind_s: How old the messages are that are taken in now; 0 where all are.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Intake:
         fail: Callable[[BaseException], None],
     ) -> None:
         self.kept_at = time.monotonic()
+        self.behind_s = 0.0
+        self._said_behind = False
         self._flow = Flow(group)
         self._group = group
         self._app = app
@@ -217,9 +223,20 @@ class Intake:
             took_s = time.monotonic() - began
 
     def export_lag(self) -> None:
-        """Export how many messages of each place are not taken in yet."""
+        """Export how many messages of each place are not taken in yet, and how old they are; say it if they are old."""
+        oldest_us = now_us = time.time_ns() // 1000
         for place, position in self.positions.items():
             end = faust_internals.end_offset_seen(self._app, TP(*place))
             if end is not None:
                 lag = max(0, end - 1 - position)
                 telemetry.CONSUMER_LAG.labels(self._group.name, place.topic, str(place.partition)).set(lag)
+                if lag > 0:
+                    oldest_us = min(oldest_us, self._flow.logged_us.get(place) or now_us)
+        self.behind_s = (now_us - oldest_us) / 1e6
+        telemetry.CONSUMER_DELAY.labels(self._group.name).set(self.behind_s)
+        if not self._said_behind and self.behind_s > BEHIND_S:
+            self._said_behind = True
+            log_line.error("reading is behind", group=self._group.name, behind_s=round(self.behind_s))
+        elif self._said_behind and self.behind_s < BEHIND_S / 2:
+            self._said_behind = False
+            log_line.info("reading has caught up", group=self._group.name)

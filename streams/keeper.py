@@ -12,83 +12,18 @@
 `streams.state_group` drives it with a store, the simulation in the tests with a simulated one.
 """
 
-import enum
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from producers.marks import Mark
 from streams.contract import Snapshot, payload_checksum
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.kept_marks import Marked
+from streams.starts import Frozen, How, Part, Start, age, between, included, not_in_log
 
 KEPT: Final = 3
-
-
-class Frozen(Protocol):
-    """A state as of one moment."""
-
-    def pack(self) -> bytes:
-        """Return it as bytes; may take long, in any thread."""
-
-
-class Part(Protocol):
-    """The state for one partition number, and the only way to advance it."""
-
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; see Group.handle."""
-
-    def freeze(self) -> Frozen:
-        """Return the whole state as it is now; as quick as a copy, because nothing is taken in meanwhile."""
-
-    def restore(self, payload: bytes) -> None:
-        """Replace the whole state.
-
-        Raises:
-            ValueError: It is of another form or damaged.
-        """
-
-
-class How(enum.Enum):
-    """How a partition begins."""
-
-    LOADED = "from a snapshot"
-    SKIPPING = "from a snapshot, and what is missing is skipped: a person asked for it"
-    ANEW = "without a snapshot"
-    CHANGED = "without a snapshot: all that there are have another form"
-    PROVISIONAL = "without the store: nothing is kept"
-    HALTED = "not at all: something is missing"
-
-
-RUNNING: Final = frozenset({How.LOADED, How.SKIPPING, How.ANEW, How.CHANGED})
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a partition begins with.
-
-    Attributes:
-        part: Restored, or empty.
-        source: The snapshot that it was restored from; of HALTED the newest that there is.
-        included: The last message of each place that is in it; -1 for none.
-        again: First and last offset of what must be read from the log again, before anything else.
-        gaps: First and last offset of what was committed and is nowhere.
-        refused: Snapshots that could not be used, and why.
-    """
-
-    how: How
-    part: Part
-    source: Snapshot | None
-    included: Mapping[Place, int]
-    again: Mapping[Place, tuple[int, int]]
-    gaps: Mapping[Place, tuple[int, int]]
-    refused: tuple[tuple[Snapshot, str], ...]
-
-    @property
-    def lost(self) -> bool:
-        """Whether something was committed once, and it begins without a snapshot of that."""
-        return self.how is How.ANEW and (bool(self.refused) or bool(self.gaps) or bool(self.again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,20 +181,20 @@ class Keeper:
         """
         refused: list[tuple[Snapshot, str]] = []
         too_old: Start | None = None
-        for snapshot in sorted(found, key=lambda one: _age(one, ours), reverse=True):
+        for snapshot in sorted(found, key=lambda one: age(one, ours), reverse=True):
             part = self._rules.make(number, ours)
             why = self._refusal(part, snapshot)
             if why is not None:
                 refused.append((snapshot, why))
                 continue
             reached = included(snapshot, ours)
-            between = _between(ours, reached)
-            gaps = _not_in_log(ours, between)
+            missing = between(ours, reached)
+            gaps = not_in_log(ours, missing)
             if not gaps:
-                return Start(How.LOADED, part, snapshot, reached, between, {}, tuple(refused))
+                return Start(How.LOADED, part, snapshot, reached, missing, {}, tuple(refused))
             if too_old is None:
                 how = How.SKIPPING if self._rules.skip_gaps else How.HALTED
-                reached |= {place: last for place, (_, last) in between.items()}
+                reached |= {place: last for place, (_, last) in missing.items()}
                 too_old = Start(how, part, snapshot, reached, {}, gaps, tuple(refused))
         if not final:
             return self._without(How.PROVISIONAL, number, ours, refused)
@@ -284,15 +219,15 @@ class Keeper:
         make = self._rules.make
         if how is How.PROVISIONAL and self._rules.make_provisional is not None:
             make = self._rules.make_provisional
-        between = _between(ours, {one.place: -1 for one in ours})
+        missing = between(ours, {one.place: -1 for one in ours})
         reached = {one.place: (one.committed or 0) - 1 for one in ours}
-        gaps, again = between, {}
+        gaps, again = missing, {}
         if self._rules.from_log:
-            gaps = _not_in_log(ours, between)
+            gaps = not_in_log(ours, missing)
             again = {
-                one.place: (one.first, between[one.place][1])
+                one.place: (one.first, missing[one.place][1])
                 for one in ours
-                if one.place in between and one.first <= between[one.place][1]
+                if one.place in missing and one.first <= missing[one.place][1]
             }
             reached |= {place: first - 1 for place, (first, _) in again.items()}
         return Start(how, make(number, ours), None, reached, again, gaps, tuple(refused))
@@ -315,7 +250,7 @@ class Keeper:
         )
         wanted = {(*one.place, one.epoch) for one in ours}
         of_this_log = [one for one in stored if wanted <= {position[:3] for position in one.positions}]
-        by_age = sorted(of_this_log, key=lambda one: _age(one, ours))
+        by_age = sorted(of_this_log, key=lambda one: age(one, ours))
         owned.kept.extend(_Kept(included(one, ours)) for one in by_age[-KEPT:])
         self._owned[number] = owned
 
@@ -327,6 +262,10 @@ class Keeper:
         owned.marked.note(message)
         owned.dirty = True
         return outputs
+
+    def touch(self, number: int) -> None:
+        """Say that a part has changed without a message."""
+        self._owned[number].dirty = True
 
     def cut(self) -> StateCut | None:
         """Freeze one part that changed, the one that was cut longest ago; None if none did."""
@@ -366,33 +305,3 @@ class Keeper:
         if len(owned.kept) < KEPT:
             return NOTHING_SAFE
         return Safe(owned.kept[0].positions, owned.kept[0].marks)
-
-
-def included(snapshot: Snapshot, ours: Sequence[Assigned]) -> dict[Place, int]:
-    """Return the last message of each place that is in a snapshot: -1 where the log is another one by now."""
-    known = {(topic, partition, epoch): offset for topic, partition, epoch, offset in snapshot.positions}
-    return {one.place: known.get((*one.place, one.epoch), -1) for one in ours}
-
-
-def _age(snapshot: Snapshot, ours: Sequence[Assigned]) -> tuple[int, int]:
-    """Order snapshots by how far they are in this log, then by their time: clocks of two workers may differ."""
-    return sum(included(snapshot, ours).values()), snapshot.taken_at_us
-
-
-def _between(ours: Sequence[Assigned], reached: Mapping[Place, int]) -> dict[Place, tuple[int, int]]:
-    """Return what was committed and is not included."""
-    return {
-        one.place: (reached[one.place] + 1, (one.committed or 0) - 1)
-        for one in ours
-        if reached[one.place] + 1 < (one.committed or 0)
-    }
-
-
-def _not_in_log(ours: Sequence[Assigned], between: Mapping[Place, tuple[int, int]]) -> dict[Place, tuple[int, int]]:
-    """Return what of it the log no longer has."""
-    firsts = {one.place: one.first for one in ours}
-    return {
-        place: (first, min(last, firsts[place] - 1))
-        for place, (first, last) in between.items()
-        if first < firsts[place]
-    }

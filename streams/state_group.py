@@ -13,9 +13,10 @@ from streams.blocking import in_thread
 from streams.contract import Snapshot, StateStore
 from streams.errors import StateFoundError
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
-from streams.keeper import RUNNING, How, Keeper, Part, Rules, Start, StateCut
+from streams.keeper import Keeper, Rules, StateCut
 from streams.kept_marks import KeptMarks, Key, write_marks
 from streams.log_range import LogRange
+from streams.starts import RUNNING, How, Part, Start
 
 RETRY_S: Final = 2.0
 LOOK_AGAIN_S: Final = 5.0
@@ -123,6 +124,10 @@ class StateGroup:
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
         return self._keeper.handle(message)
+
+    def touch(self, number: int) -> None:
+        """Say that a part has changed without a message, so that it is kept."""
+        self._keeper.touch(number)
 
     def revoke(self) -> None:
         """See Group."""

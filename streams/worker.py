@@ -304,4 +304,5 @@ class Worker:
             "reason": reason,
             "positions": {str(place): offset for place, offset in self._intake.positions.items()},
             "unacknowledged": self._sender.unacknowledged,
+            "behind_s": round(self._intake.behind_s, 1),
         }

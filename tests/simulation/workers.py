@@ -9,7 +9,8 @@ from producers.marks import Mark
 from streams.contract import Snapshot
 from streams.flow import Flow, Saving
 from streams.group import Assigned
-from streams.keeper import RUNNING, How, Start, StateCut
+from streams.keeper import StateCut
+from streams.starts import RUNNING, How, Start
 from tests.simulation.members import Bug, Disk, Member, World
 from tests.simulation.parts import PARTITIONS, SimDetect, SimPart, SimSink, moved_to
 
