@@ -18,6 +18,7 @@ from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
+from forewarn.embedded.growth import LIMIT_BYTES, Growth, GrowthWatch, resident_bytes
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
@@ -45,7 +46,17 @@ class Installation:
         runtime: How to reach broker and store, once started.
     """
 
-    def __init__(self, config: Config, config_file: Path, data_dir: Path) -> None:
+    def __init__(
+        self, config: Config, config_file: Path, data_dir: Path, *, broker_limit_bytes: int = LIMIT_BYTES
+    ) -> None:
+        """Prepare; `start` starts.
+
+        Args:
+            config: Of the installation.
+            config_file: Where it was read from: the children read it again.
+            data_dir: Where everything is kept.
+            broker_limit_bytes: A broker that has grown past this is restarted when its log is stored.
+        """
         self.runtime: Runtime | None = None
         self.children: list[Child] = []
         self._config = config
@@ -54,6 +65,7 @@ class Installation:
         self._lock: IO[str] | None = None
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
+        self._growth = GrowthWatch(Growth(broker_limit_bytes), self.log_settings)
         self._nursery = Nursery(data_dir)
         self._launch: Launch = self._nursery.spawn if FORKING_IS_SAFE else popen
 
@@ -136,14 +148,25 @@ class Installation:
             self._store.start()  # same address, same token: nobody need be told
         if not self._broker.running:
             said.append("the broker ended; it is started again with an empty log, and outboxes are published again")
-            said += self._restart_broker()
+            said += self._restart_broker(signal.SIGKILL)
+        elif self._broker.process is not None:
+            said += self._care_for_size(self._broker.process.pid)
         said += [child.care() for child in self.children]
         return [line for line in said if line is not None]
 
-    def _restart_broker(self) -> Iterator[str]:
+    def _care_for_size(self, pid: int) -> Iterator[str | None]:
+        """Restart a broker that has grown too large, when what it holds is stored."""
+        due, complaint = self._growth.due(pid)
+        yield complaint
+        if due:
+            yield f"the broker has grown to {resident_bytes(pid) // 2**20} MB; all of it is stored, and it starts anew"
+            yield from self._restart_broker(signal.SIGTERM)
+
+    def _restart_broker(self, end_workers: signal.Signals) -> Iterator[str]:
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
         workers = [child for child in self.children if child.name in WORKERS]
-        yield from _end(workers, signal.SIGKILL, CHILDREN_END_S)
+        yield from _end(workers, end_workers, CHILDREN_END_S)
+        self._broker.stop()
         self._broker.start()
         self._prepare()
         for worker in workers:

@@ -23,6 +23,10 @@ from producers.errors import ForewarnError
 from tests.forewarn.cli_process import start
 
 DEADLINE_S = 60.0
+TICKS = "SELECT count() FROM checks"
+WHOLE = """
+SELECT count(), uniqExact(scheduled_at), dateDiff('second', min(scheduled_at), max(scheduled_at)) FROM checks
+"""
 CONFIG = "targets: [{url: 'http://127.0.0.1:9/', interval: 1s, timeout: 900ms}]\n"
 
 
@@ -170,3 +174,23 @@ def test_a_store_and_a_broker_that_ended_are_started_again(tmp_path: Path, monke
         said_last = made.stop()
     assert said_last == []
     assert left_of(tmp_path / "data") == []
+
+
+def test_a_broker_that_has_grown_is_started_anew_when_the_sink_has_stored_what_it_holds(tmp_path: Path) -> None:
+    """With all workers and a producer at work; no check is lost or twice, and it stays at its address."""
+    config_file = tmp_path / "forewarn.yaml"
+    config_file.write_text(CONFIG)
+    made = Installation(load(config_file), config_file, tmp_path / "data", broker_limit_bytes=1)
+    try:
+        made.start()
+        first, bootstrap = made.pids()["broker"], made.log_settings().bootstrap
+        wait_until(lambda: "it starts anew" in "".join(made.care()))
+        assert made.pids()["broker"] != first
+        assert made.log_settings().bootstrap == bootstrap
+        with closing(connect(made.store_settings())) as client:
+            before = client.query(TICKS).result_rows[0][0]
+            wait_until(lambda: bool(made.care()) or client.query(TICKS).result_rows[0][0] > before + 3)
+            ticks, distinct, seconds = client.query(WHOLE).result_rows[0]
+        assert ticks == distinct == seconds + 1
+    finally:
+        made.stop()
