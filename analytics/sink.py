@@ -72,6 +72,11 @@ class Sink:
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
 
+    @property
+    def pieces(self) -> int:
+        """See Group: all at once."""
+        return 1
+
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """See Buffer.start."""
         self._rollups.own([one.place.partition for one in places if one.place.topic == CHECKS])
@@ -108,6 +113,10 @@ class Sink:
             note_touched(self._buffer.new.touched, message.partition, event)
         for table, batch in rows:
             self._buffer.new.batches.setdefault(table.name, []).append(batch)
+        return ()
+
+    def troubles(self) -> Sequence[str]:
+        """See Group: rows that wait are told by how long nothing was kept."""
         return ()
 
     def crowded(self) -> bool:

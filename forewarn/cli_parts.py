@@ -87,11 +87,15 @@ def worker(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     observe_host: ObserveHost = "127.0.0.1",
     observe_port: ObservePort = None,
+    skip_gaps: Annotated[
+        bool,
+        typer.Option("--skip-gaps", help="Go on where messages are missing in a kept state and in the log."),
+    ] = False,
 ) -> None:
     """Run one of the stream workers, until SIGTERM."""
     from forewarn.commands.worker import worker as run
 
-    run(which.value, config, data_dir, observe_host=observe_host, observe_port=observe_port)
+    run(which.value, config, data_dir, observe_host=observe_host, observe_port=observe_port, skip_gaps=skip_gaps)
 
 
 @app.command(

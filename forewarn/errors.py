@@ -16,7 +16,7 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 3  # broker or store
     REFUSED = 4  # wrong credentials, locked, port taken, not writable
     BUG = 70
-    RESTART = 75  # the log has another epoch: the supervisor starts the process again
+    RESTART = 75  # the log has another epoch, or a state was found: the supervisor starts the process again
     INTERRUPTED = 130
 
 
@@ -27,7 +27,7 @@ EXIT_CODES: tuple[tuple[ExitCode, str], ...] = (
     (ExitCode.UNREACHABLE, "broker or store unreachable"),
     (ExitCode.REFUSED, "refused: credentials, locked, port taken, not writable"),
     (ExitCode.BUG, "a bug of ours; its traceback is in the file that is named"),
-    (ExitCode.RESTART, "restart wanted: the log is a new one"),
+    (ExitCode.RESTART, "restart wanted: the log is a new one, or a state was found"),
     (ExitCode.INTERRUPTED, "interrupted with Ctrl-C"),
 )
 

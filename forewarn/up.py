@@ -18,6 +18,7 @@ from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import Child
+from forewarn.embedded.growth import LIMIT_BYTES, Growth, GrowthWatch, resident_bytes
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
@@ -57,12 +58,17 @@ class Installation:
         *,
         observe_host: str = "127.0.0.1",
         observe_port: int | None = None,
+        broker_limit_bytes: int = LIMIT_BYTES,
     ) -> None:
-        """Make one; nothing is started.
+        """Prepare; `start` starts.
 
         Args:
+            config: Of the installation.
+            config_file: Where it was read from: the children read it again.
+            data_dir: Where everything is kept.
             observe_host: What all /healthz and /metrics bind to.
             observe_port: Of our own; each child takes the next one. None: nothing is served.
+            broker_limit_bytes: A broker that has grown past this is restarted when its log is stored.
         """
         self.runtime: Runtime | None = None
         self.children: list[Child] = []
@@ -73,6 +79,7 @@ class Installation:
         self._lock: IO[str] | None = None
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
+        self._growth = GrowthWatch(Growth(broker_limit_bytes), self.log_settings)
         self._nursery = Nursery(data_dir)
         self._observe = (observe_host, observe_port)
         self._observation: UpObservation | None = None
@@ -178,14 +185,25 @@ class Installation:
             self._store.start()  # same address, same token: nobody need be told
         if not self._broker.running:
             said.append("the broker ended; it is started again with an empty log, and outboxes are published again")
-            said += self._restart_broker()
+            said += self._restart_broker(signal.SIGKILL)
+        elif self._broker.process is not None:
+            said += self._care_for_size(self._broker.process.pid)
         said += [child.care() for child in self.children]
         return [line for line in said if line is not None]
 
-    def _restart_broker(self) -> Iterator[str]:
+    def _care_for_size(self, pid: int) -> Iterator[str | None]:
+        """Restart a broker that has grown too large, when what it holds is stored."""
+        due, complaint = self._growth.due(pid)
+        yield complaint
+        if due:
+            yield f"the broker has grown to {resident_bytes(pid) // 2**20} MB; all of it is stored, and it starts anew"
+            yield from self._restart_broker(signal.SIGTERM)
+
+    def _restart_broker(self, end_workers: signal.Signals) -> Iterator[str]:
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
         workers = [child for child in self.children if child.name in WORKERS]
-        yield from _end(workers, signal.SIGKILL, CHILDREN_END_S)
+        yield from _end(workers, end_workers, CHILDREN_END_S)
+        self._broker.stop()
         self._broker.start()
         self._prepare()
         for worker in workers:

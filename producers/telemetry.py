@@ -45,6 +45,9 @@ LAST_ACKNOWLEDGED = Gauge("forewarn_last_acknowledged_seconds", "Unix time of th
 
 # --- Stream workers
 CONSUMER_LAG = Gauge("forewarn_consumer_lag_messages", "Messages not read yet.", ["group", "topic", "partition"])
+CONSUMER_DELAY = Gauge(
+    "forewarn_consumer_delay_seconds", "Age of the message at hand; 0 where all is read: ALARM if high.", ["group"]
+)
 EVENTS = Counter("forewarn_events_total", "Messages read, redeliveries included.", ["group", "topic"])
 CHECKS_JUDGED = Counter("forewarn_checks_judged_total", "Checks that the core took.", ["partition"])
 CHECKS_LATE = Counter("forewarn_checks_late_total", "Checks after their tick was closed.", ["partition"])
@@ -52,7 +55,16 @@ CHECKS_REDELIVERED = Counter("forewarn_checks_redelivered_total", "Checks seen b
 DEAD_LETTERS = Counter("forewarn_dead_letters_total", "Messages that could not be used.", ["group", "reason"])
 SNAPSHOTS = Counter("forewarn_snapshot_total", "Snapshots, by what became of them.", ["group", "outcome"])
 SNAPSHOT_BYTES = Gauge("forewarn_snapshot_bytes", "Size of the last one.", ["group", "partition"])
-SNAPSHOT_SECONDS = Histogram("forewarn_snapshot_seconds", "Time to take and keep one.", ["group"])
+SNAPSHOT_SECONDS = Histogram("forewarn_snapshot_seconds", "Time to keep one.", ["group"])
+SNAPSHOT_PAUSE_SECONDS = Histogram(
+    "forewarn_snapshot_pause_seconds",
+    "For how long messages wait while one is cut.",
+    ["group"],
+    buckets=(0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+)
+PARTITIONS_INCOMPLETE = Gauge(
+    "forewarn_partitions_incomplete", "Partitions that are halted, or judged provisionally: ALARM.", ["group", "how"]
+)
 COMMITS = Counter("forewarn_commits_total", "Offsets committed to the log.", ["group", "outcome"])
 INCIDENTS_OPEN = Gauge("forewarn_incidents_open", "Open incidents, by their highest stage.", ["kind"])
 ALERTS = Counter(

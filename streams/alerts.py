@@ -15,12 +15,15 @@ from streams.channels.message import Sending
 from streams.channels.opening import open_channel
 from streams.contract import Action, Alert, Incident, StateStore
 from streams.core.alerting import CODE, Alerting, Due
+from streams.core.snapshot import Frozen
 from streams.dead_letters import dead_letter
 from streams.delivery import Delivery
 from streams.errors import WorkerFailedError
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.keeper import Rules
 from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
+from streams.log_range import KafkaRange, LogRange
 from streams.policy import AlertPolicy, Channel
 from streams.settings import WorkerSettings
 from streams.state_group import StateGroup
@@ -40,15 +43,23 @@ def run(
 ) -> None:
     """Run one alerts worker until SIGTERM or SIGINT. Errors: see `streams.worker.run_worker`."""
     local = LocalStateStore(worker.data_dir / "snapshots")
-    group = AlertsGroup(alerts, store=store, local=local, marks=marks)
+    group = AlertsGroup(
+        alerts,
+        partitions=log.partitions,
+        store=store,
+        local=local,
+        log_range=KafkaRange(log),
+        marks=marks,
+        skip_gaps=worker.skip_gaps,
+    )
     run_worker(group, log, worker, marks=marks)
 
 
 class AlertsPart:
     """The fold: messages in, nothing out. What is sent is the delivery's, see AlertsGroup."""
 
-    def __init__(self, policy: AlertPolicy) -> None:
-        self.alerting = Alerting(policy)
+    def __init__(self, policy: AlertPolicy, *, partitions: int) -> None:
+        self.alerting = Alerting(policy, partitions=partitions)
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """Take in one message; one that cannot be used becomes a dead letter."""
@@ -58,7 +69,7 @@ class AlertsPart:
             return [dead_letter(message, error, group=GROUP)]
         match event:
             case Incident():
-                self.alerting.incident(event)
+                self.alerting.incident(event, logged_us=message.timestamp_us)
             case Action():
                 self.alerting.action(event)
             case Alert():
@@ -67,9 +78,9 @@ class AlertsPart:
                 raise AssertionError(f"{message} is not of this group")
         return []
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
-        return self.alerting.snapshot()
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now."""
+        return self.alerting.freeze()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state; ValueError if it is not usable."""
@@ -80,12 +91,21 @@ class AlertsGroup(StateGroup):
     """Sends nothing before all that was in the log at the assignment is read: what was sent must be known first."""
 
     def __init__(
-        self, policy: AlertPolicy, *, store: StateStore, local: StateStore, marks: KeptMarks | None = None
+        self,
+        policy: AlertPolicy,
+        *,
+        partitions: int,
+        store: StateStore,
+        local: StateStore,
+        log_range: LogRange,
+        marks: KeptMarks | None = None,
+        skip_gaps: bool = False,
     ) -> None:
         def make(_partition: int, _places: Sequence[Assigned]) -> AlertsPart:
-            return AlertsPart(policy)
+            return AlertsPart(policy, partitions=partitions)
 
-        super().__init__(GROUP, TOPICS, code=CODE, make=make, store=store, local=local, marks=marks)
+        rules = Rules(code=CODE, make=make, from_log=True, skip_gaps=skip_gaps, with_marks=marks is not None)
+        super().__init__(GROUP, TOPICS, rules, store=store, local=local, log_range=log_range, marks=marks)
         self._policy = policy
         self._sending: dict[str, Sending] = {one.name: open_channel(one) for one in policy.channels}
         self._behind: dict[Place, int] = {}
@@ -96,7 +116,7 @@ class AlertsGroup(StateGroup):
         if places and {one.place.topic for one in places} != set(TOPICS):
             raise WorkerFailedError(f"{GROUP}: this worker was given only {[str(one.place) for one in places]}")
         positions = await super().assign(places)
-        self._behind = {one.place: one.end - 1 for one in places if positions[one.place] < one.end - 1}
+        self._behind = {one.place: one.end - 1 for one in places if positions.get(one.place, -1) < one.end - 1}
         self._start_if_caught_up()
         return positions
 
@@ -126,12 +146,11 @@ class AlertsGroup(StateGroup):
             message = OutMessage(topic=topics.ALERTS, value=codec.encode(alert), key=alert.incident_id.encode())
             publish([message])
 
-        async with asyncio.TaskGroup() as tasks:
-            for channel in self._policy.channels:
-                delivery = Delivery(
-                    channel, self._sending[channel.name], self._policy, due_now=self._due_now, record=record
-                )
-                tasks.create_task(delivery.run(), name=f"channel {channel.name}")
+        deliveries = [
+            Delivery(channel, self._sending[channel.name], self._policy, due_now=self._due_now, record=record)
+            for channel in self._policy.channels
+        ]
+        await asyncio.gather(super().run(publish), *(delivery.run() for delivery in deliveries))
 
     def _due_now(self, channel: Channel, now_us: int) -> Sequence[Due]:
         return () if self._active is None else self._active.due(channel, now_us)

@@ -28,6 +28,9 @@ ActionKind = Literal["acknowledge", "note", "resolve", "silence", "maintenance",
 SERVICE: Final = "service"
 """The subject of all reasons about answering and speed. A forecast's subject is its metric's name."""
 
+JUDGING: Final = "judging"
+"""The subject of an incident about forewarn itself: partitions of `checks` are judged late or not at all."""
+
 
 def derived_id(*parts: str | int | None) -> str:
     """Return 24 hex digits that stand for `parts`: the same parts, the same id, on every machine."""
@@ -166,7 +169,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         id: `<incident_id>.<revision>`.
         incident_id: From target or location, subject, and the tick that opened it.
-        target: None where it is a location's.
+        target: None where it is a location's, or forewarn's own (subject JUDGING; each reason's probe is then the
+            number of a partition).
         location: None but for a location's.
         kind: The highest stage reached.
         began_at_us: The first abnormal tick (back-dated), what SLA accounting counts from.

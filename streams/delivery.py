@@ -66,14 +66,19 @@ class Delivery:
             while True:
                 due = self._due_now(self._channel, now_us())
                 keys = {one.key for one in due}
-                self._recorded &= keys  # what is not due any more has come back through the log
+                # What is not due any more has come back through the log.
+                self._recorded &= keys | {part.key for one in due for part in one.parts}
                 self._attempts = {key: one for key, one in self._attempts.items() if key in keys}
                 for one in due:
-                    if one.key not in self._recorded:
+                    if not self._is_recorded(one):
                         await self._try(one)
                 await asyncio.sleep(POLL_S)
         finally:
             await self._sending.close()
+
+    def _is_recorded(self, due: Due) -> bool:
+        """Say whether it was sent: of a digest, whether any part of it was, whose record is still on its way."""
+        return any(part.key in self._recorded for part in (due, *due.parts))
 
     async def _try(self, due: Due) -> None:
         at_us = now_us()
@@ -82,7 +87,13 @@ class Delivery:
             return
         attempts.count += 1
         message = Message(
-            key=due.key, kind=due.kind, title=due.title, text=due.text, page=due.page, incident=due.incident
+            key=due.key,
+            kind=due.kind,
+            title=due.title,
+            text=due.text,
+            page=due.page,
+            incident=due.incident,
+            incidents=tuple(part.incident for part in due.parts),
         )
         timeout_s = self._policy.timeout_us / 1_000_000
         try:
@@ -114,22 +125,27 @@ class Delivery:
         telemetry.ALERTS.labels(due.channel, "delivered" if delivered else "given_up").inc()
         if not delivered:
             log_line.error("an alert is given up", channel=due.channel, kind=due.kind, title=due.title, error=error)
-        self._recorded.add(due.key)
+        for part in due.parts or (due,):
+            self._recorded.add(part.key)
+            self._write_down(part, due, attempts, error)
+
+    def _write_down(self, part: Due, due: Due, attempts: _Attempts, error: str | None) -> None:
+        """Publish the record of one incident's alert: what was sent may have been a digest of several."""
         self._record(
             Alert(
                 v=VERSION,
-                id=due.key,
-                incident_id=due.incident.incident_id,
-                kind=due.kind,
-                number=due.number,
-                channel=due.channel,
-                page=due.page,
+                id=part.key,
+                incident_id=part.incident.incident_id,
+                kind=part.kind,
+                number=part.number,
+                channel=part.channel,
+                page=part.page,
                 at_us=now_us(),
-                delivered=delivered,
+                delivered=error is None,
                 attempts=attempts.count,
                 title=due.title,
                 text=due.text,
                 error=error,
-                stage=due.incident.kind,
+                stage=part.incident.kind,
             )
         )

@@ -16,14 +16,18 @@ from streams.blocking import in_thread
 from streams.contract import History, StateStore, Verdict
 from streams.core.detect import CODE, Detector
 from streams.core.outputs import Outputs
+from streams.core.snapshot import Frozen
+from streams.core.sure import sure
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
 from streams.history import Warmed, warm
-from streams.keeper import Start
+from streams.keeper import Rules
 from streams.kept_marks import KeptMarks, Marks
 from streams.local_state import LocalStateStore
+from streams.log_range import KafkaRange, LogRange
 from streams.policy import DetectPolicy, Expectations
 from streams.settings import WorkerSettings
+from streams.starts import Start
 from streams.state_group import StateGroup
 from streams.worker import run_worker
 
@@ -54,8 +58,10 @@ def run(
         partitions=log.partitions,
         store=store,
         local=local,
+        log_range=KafkaRange(log),
         history=history,
         marks=marks,
+        skip_gaps=worker.skip_gaps,
     )
     run_worker(group, log, worker, marks=marks)
 
@@ -71,20 +77,36 @@ class DetectGroup(StateGroup):
         partitions: int,
         store: StateStore,
         local: StateStore,
+        log_range: LogRange,
         history: History | None = None,
         marks: KeptMarks | None = None,
+        skip_gaps: bool = False,
     ) -> None:
         def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
             detector = Detector(policy, expectations, partition=partition, partitions=partitions)
             return DetectPart(detector, partition)
 
-        super().__init__(GROUP, (topics.CHECKS,), code=CODE, make=make, store=store, local=local, marks=marks)
+        def make_provisional(partition: int, _places: Sequence[Assigned]) -> DetectPart:
+            detector = Detector(policy, expectations, partition=partition, partitions=partitions)
+            return DetectPart(detector, partition, provisional=True)
+
+        rules = Rules(
+            code=CODE,
+            make=make,
+            make_provisional=make_provisional,
+            skip_gaps=skip_gaps,
+            with_marks=marks is not None,
+        )
+        super().__init__(GROUP, (topics.CHECKS,), rules, store=store, local=local, log_range=log_range, marks=marks)
         self._slot_us = policy.slot_us
         self._history = history
         self._history_away = Away(log_line, "waiting for the store: baselines are learned from it", "the store is back")
 
     async def run(self, publish: Publish) -> None:
-        """Write a clock event into each partition of ours at each slot, so that silence is seen."""
+        """See StateGroup; and write a clock event into each partition of ours at each slot: silence is seen by it."""
+        await asyncio.gather(super().run(publish), self._tell_time(publish))
+
+    async def _tell_time(self, publish: Publish) -> None:
         while True:
             await asyncio.sleep(self._slot_us / 1e6 - time.time() % (self._slot_us / 1e6))
             at_us = time.time_ns() // 1000 // self._slot_us * self._slot_us
@@ -117,8 +139,16 @@ def _clock_event(partition: int, at_us: int) -> OutMessage:
 class DetectPart:
     """The Detector of one partition: messages in, messages out."""
 
-    def __init__(self, detector: Detector, partition: int) -> None:
+    def __init__(self, detector: Detector, partition: int, *, provisional: bool = False) -> None:
+        """Make one.
+
+        Args:
+            detector: Does the work.
+            partition: Which one it is.
+            provisional: It must do without what is normal: only what is sure without that is published.
+        """
         self._detector = detector
+        self._provisional = provisional
         self._judged = telemetry.CHECKS_JUDGED.labels(str(partition))
         self._late = telemetry.CHECKS_LATE.labels(str(partition))
         self._redelivered = telemetry.CHECKS_REDELIVERED.labels(str(partition))
@@ -135,7 +165,9 @@ class DetectPart:
         except InvalidEvent as error:
             return [dead_letter(message, error, group=GROUP)]
         outputs = self._apply(event)
-        return [] if outputs is None else _messages(outputs)
+        if outputs is None:
+            return []
+        return _messages(sure(outputs) if self._provisional else outputs)
 
     def _apply(self, event: CheckMessage) -> Outputs | None:
         match event:
@@ -152,9 +184,9 @@ class DetectPart:
             case ProducerHealth():
                 return None  # the sink's
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
-        return self._detector.snapshot()
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now."""
+        return self._detector.freeze()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state; ValueError if it is not usable."""

@@ -65,11 +65,13 @@ class Flow(Generic[Cut]):
 
     Attributes:
         positions: The last message taken in, by place that is ours and loaded.
+        logged_us: The log's timestamp of it; only of messages taken in since the assignment.
         ready: The places are loaded and messages are taken in.
     """
 
     def __init__(self, group: Judging[Cut]) -> None:
         self.positions: dict[Place, int] = {}
+        self.logged_us: dict[Place, int] = {}
         self.ready = False
         self._group = group
         self._generation = 0
@@ -80,9 +82,9 @@ class Flow(Generic[Cut]):
 
         Args:
             assigned: All places that are ours.
-            positions: The last message of each that the group's state includes.
+            positions: The last message of each that the group's state includes; a place without one is not read.
         """
-        self.positions = {one.place: positions[one.place] for one in assigned}
+        self.positions = {one.place: positions[one.place] for one in assigned if one.place in positions}
         self._committed = {one.place: -1 if one.committed is None else one.committed - 1 for one in assigned}
         self.ready = True
 
@@ -90,6 +92,7 @@ class Flow(Generic[Cut]):
         """Take in nothing more and commit nothing more: the places are lost."""
         self.ready = False
         self.positions = {}
+        self.logged_us = {}
         self._committed = {}
         self._generation += 1
         self._group.revoke()
@@ -101,6 +104,7 @@ class Flow(Generic[Cut]):
             return None
         outputs = self._group.handle(message)
         self.positions[message.place] = message.offset
+        self.logged_us[message.place] = message.timestamp_us
         missing = (position + 1, message.offset - 1) if message.offset > position + 1 else None
         return Taken(outputs, missing)
 

@@ -66,12 +66,14 @@ class Assigned:
         epoch: Of its topic.
         committed: The group's committed offset, of the next message to read; None if it never committed here.
         end: The offset after the last message, as of the assignment.
+        first: The first offset that the log still has.
     """
 
     place: Place
     epoch: str
     committed: int | None
     end: int
+    first: int = 0
 
 
 Cut = TypeVar("Cut")
@@ -96,12 +98,17 @@ class Group(Protocol[Cut]):
     name: str
     topics: tuple[str, ...]
 
+    @property
+    def pieces(self) -> int:
+        """How many cuts make up the whole state."""
+
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Load what is known about these places, all that this worker owns; nothing of before is valid any more.
 
         Returns:
-            The offset of the last message that is already included, -1 for none. May wait for a store that is
-            away (detection of the other workers goes on); is cancelled when the places are lost meanwhile.
+            The offset of the last message that is already included, -1 for none. A place that is left out is not
+            read. May wait for a store that is away (detection of the other workers goes on); is cancelled when the
+            places are lost meanwhile.
         """
 
     def revoke(self) -> None:
@@ -118,7 +125,10 @@ class Group(Protocol[Cut]):
         """Say that `keep` must come before more can be taken in."""
 
     def cut(self) -> Cut | None:
-        """Freeze what has been taken in so far, without waiting; None if nothing is new since the last good keep."""
+        """Freeze what has been taken in so far, or a part of it, without waiting; None if nothing is new.
+
+        It is new if it came after the last cut that was kept. The frame cuts until None comes, at most `pieces` times.
+        """
 
     async def keep(self, cut: Cut) -> Mapping[Place, int]:
         """Make a cut durable.
@@ -128,6 +138,9 @@ class Group(Protocol[Cut]):
             if the store is away and it will be tried again with a later cut. May also wait for the store itself;
             it is cancelled when the worker must end or lose its places.
         """
+
+    def troubles(self) -> Sequence[str]:
+        """Return what is wrong with places that are ours, one line each, for /healthz and people."""
 
     async def run(self, publish: Publish) -> None:
         """Do what the group does beside messages (write clock events, send alerts), until cancelled.

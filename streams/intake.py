@@ -17,11 +17,17 @@ from streams import faust_internals
 from streams.blocking import in_thread
 from streams.flow import Flow
 from streams.group import Assigned, Group, LogMessage, Place
-from streams.log_ends import log_ends
+from streams.log_ends import log_bounds
 from streams.sender import Sender
 
 CROWDED_PAUSE_S: Final = 0.2
 RETRY_S: Final = 1.0
+BEHIND_S: Final = 300.0
+"""What is read so long after it was written is said."""
+
+REST: Final = 4.0
+LONGEST_REST_S: Final = 60.0
+"""Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
 
 log_line = telemetry.logger(__name__)
 
@@ -31,6 +37,7 @@ class Intake:
 
     Attributes:
         kept_at: `time.monotonic()` of the last time when nothing was left to keep.
+        behind_s: How old the messages are that are taken in now; 0 where all are.
     """
 
     def __init__(
@@ -44,6 +51,8 @@ class Intake:
         fail: Callable[[BaseException], None],
     ) -> None:
         self.kept_at = time.monotonic()
+        self.behind_s = 0.0
+        self._said_behind = False
         self._flow = Flow(group)
         self._group = group
         self._app = app
@@ -157,15 +166,16 @@ class Intake:
                 await asyncio.sleep(RETRY_S)
 
     async def _ask(self, places: list[Place]) -> list[Assigned]:
-        ends = await log_ends(self._log, places)
+        bounds = await log_bounds(self._log, places)
         committed = await faust_internals.committed(self._app, [TP(*place) for place in places])
         found = []
         for place in places:
-            offset = committed[TP(*place)]
-            if offset is not None and offset > ends[place]:
+            offset, (first, end) = committed[TP(*place)], bounds[place]
+            if offset is not None and offset > end:
                 log_line.error("the committed offset is not in this log; all of it is read", place=str(place))
                 offset = None
-            found.append(Assigned(place=place, epoch=self._epochs[place.topic], committed=offset, end=ends[place]))
+            epoch = self._epochs[place.topic]
+            found.append(Assigned(place=place, epoch=epoch, committed=offset, end=end, first=first))
         return found
 
     async def save(self) -> None:
@@ -173,16 +183,24 @@ class Intake:
         async with self._saving:
             if not self._ready.is_set():
                 return
+            for _ in range(self._group.pieces):
+                if not await self._save_piece():
+                    return
+
+    async def _save_piece(self) -> bool:
+        """Keep one piece and commit what is safe; return whether there was one."""
+        with telemetry.SNAPSHOT_PAUSE_SECONDS.labels(self._group.name).time():
             saving = self._flow.begin_save(self._sender.sequence)
-            if saving is None:
-                self.kept_at = time.monotonic()
-                return
-            await self._sender.acknowledged(saving.outputs)
-            with telemetry.SNAPSHOT_SECONDS.labels(self._group.name).time():
-                safe = await self._group.keep(saving.cut)
-            if safe:
-                self.kept_at = time.monotonic()
-            await self._commit(self._flow.to_commit(saving, safe))
+        if saving is None:
+            self.kept_at = time.monotonic()
+            return False
+        await self._sender.acknowledged(saving.outputs)
+        with telemetry.SNAPSHOT_SECONDS.labels(self._group.name).time():
+            safe = await self._group.keep(saving.cut)
+        if safe:
+            self.kept_at = time.monotonic()
+        await self._commit(self._flow.to_commit(saving, safe))
+        return True
 
     async def _commit(self, offsets: Mapping[Place, int]) -> None:
         if not offsets:
@@ -193,18 +211,32 @@ class Intake:
             self._flow.committed(offsets)
 
     async def save_forever(self, interval_s: float) -> None:
-        """Save at an interval, until cancelled."""
+        """Save at an interval, until cancelled; less often where a save takes long."""
+        took_s = 0.0
         while True:
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(max(interval_s, min(took_s * REST, LONGEST_REST_S)))
+            began = time.monotonic()
             try:
                 await self.save()
             except TransientError as error:
                 log_line.warning("state is not kept; it is tried again", group=self._group.name, error=str(error))
+            took_s = time.monotonic() - began
 
     def export_lag(self) -> None:
-        """Export how many messages of each place are not taken in yet."""
+        """Export how many messages of each place are not taken in yet, and how old they are; say it if they are old."""
+        oldest_us = now_us = time.time_ns() // 1000
         for place, position in self.positions.items():
             end = faust_internals.end_offset_seen(self._app, TP(*place))
             if end is not None:
                 lag = max(0, end - 1 - position)
                 telemetry.CONSUMER_LAG.labels(self._group.name, place.topic, str(place.partition)).set(lag)
+                if lag > 0:
+                    oldest_us = min(oldest_us, self._flow.logged_us.get(place) or now_us)
+        self.behind_s = (now_us - oldest_us) / 1e6
+        telemetry.CONSUMER_DELAY.labels(self._group.name).set(self.behind_s)
+        if not self._said_behind and self.behind_s > BEHIND_S:
+            self._said_behind = True
+            log_line.error("reading is behind", group=self._group.name, behind_s=round(self.behind_s))
+        elif self._said_behind and self.behind_s < BEHIND_S / 2:
+            self._said_behind = False
+            log_line.info("reading has caught up", group=self._group.name)

@@ -1,10 +1,13 @@
 """How a state that grows with every message is kept, without I/O: what to start from, what to cut, what is safe.
 
-    assigned ─▶ choose (newest snapshot of this log without a gap) ─▶ own ─▶ handle, handle, ...
-                                                                       │
-                              kept (three in the store) ◀── shell saves ◀── cut
-                                │
-                                └─▶ the oldest kept one's positions may be committed
+    assigned ─▶ choose ─┬─▶ own ─▶ handle, handle, ...
+                        │             │
+                        │   kept (three in the store) ◀── shell saves ◀── cut, one part at a time
+                        │             │
+                        │             └─▶ the oldest kept one's positions may be committed
+                        ├─▶ a gap that the log still has ─▶ shell reads it again ─▶ own
+                        ├─▶ nobody to ask ─▶ provisional: handled, never cut, until the store says what is true
+                        └─▶ a gap that nobody has ─▶ halted: nothing is handled
 
 `streams.state_group` drives it with a store, the simulation in the tests with a simulated one.
 """
@@ -12,58 +15,47 @@
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from producers.marks import Mark
 from streams.contract import Snapshot, payload_checksum
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.kept_marks import Marked
+from streams.starts import Frozen, How, Part, Start, age, between, included, not_in_log
 
 KEPT: Final = 3
 
 
-class Part(Protocol):
-    """The state for one partition number, and the only way to advance it."""
-
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; see Group.handle."""
-
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
-
-    def restore(self, payload: bytes) -> None:
-        """Replace the whole state.
-
-        Raises:
-            ValueError: It is of another form or damaged.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a partition begins with.
-
-    Attributes:
-        part: Restored, or empty.
-        source: The snapshot that it was restored from.
-        included: The last message of each place that is in it; -1 for none.
-        gaps: First and last offset of what was committed and is in no snapshot that can be used.
-        refused: Snapshots that could not be used, and why.
-    """
-
-    part: Part
-    source: Snapshot | None
-    included: Mapping[Place, int]
-    gaps: Mapping[Place, tuple[int, int]]
-    refused: tuple[tuple[Snapshot, str], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class StateCut:
-    """Snapshots of the parts that changed, as of one moment of one assignment."""
+    """A part that changed, as of one moment of one assignment.
+
+    Attributes:
+        number: Of its partition.
+        marks: The messages of outboxes that are in it.
+    """
 
     term: int
-    snapshots: tuple[tuple[Snapshot, tuple[Mark, ...]], ...]
+    group: str
+    number: int
+    positions: tuple[tuple[str, int, str, int], ...]
+    taken_at_us: int
+    code: str
+    frozen: Frozen
+    marks: tuple[Mark, ...]
+
+    def snapshot(self) -> Snapshot:
+        """Return it packed. May take long, in any thread."""
+        payload = self.frozen.pack()
+        return Snapshot(
+            group=self.group,
+            partition=self.number,
+            positions=self.positions,
+            taken_at_us=self.taken_at_us,
+            code=self.code,
+            payload=payload,
+            checksum=payload_checksum(payload),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +88,45 @@ class _Owned:
 
     Attributes:
         marked: Which messages of outboxes are in it.
+        provisional: It is never cut.
         kept: The snapshots that the store has, of this epoch, oldest first.
         dirty: Something was taken in since the last cut that was kept.
+        cut_turn: When it was cut last, by number.
     """
 
     part: Part
     epochs: dict[Place, str]
     positions: dict[Place, int]
     marked: Marked
+    provisional: bool = False
     kept: deque[_Kept] = field(default_factory=lambda: deque(maxlen=KEPT))
     dirty: bool = False
+    cut_turn: int = 0
+
+
+Make = Callable[[int, Sequence[Assigned]], Part]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a group begins and keeps.
+
+    Attributes:
+        code: Version of the state's form.
+        make: Makes an empty part.
+        make_provisional: The same for one that must do without the true state; None: `make`.
+        from_log: The log alone makes a whole state (its messages are few); else a lost one begins where it was
+            committed, and learns elsewhere.
+        skip_gaps: What is missing and nowhere is skipped, because a person asked for it.
+        with_marks: Note which messages of outboxes a state includes: only with a forgetful log.
+    """
+
+    code: str
+    make: Make
+    make_provisional: Make | None = None
+    from_log: bool = False
+    skip_gaps: bool = False
+    with_marks: bool = False
 
 
 class Keeper:
@@ -115,40 +136,29 @@ class Keeper:
         term: Of the assignment: one more at each `revoke`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        code: str,
-        make: Callable[[int, Sequence[Assigned]], Part],
-        now_us: Callable[[], int],
-        with_marks: bool = False,
-    ) -> None:
+    def __init__(self, name: str, rules: Rules, *, now_us: Callable[[], int]) -> None:
         """Make one that owns nothing.
 
         Args:
             name: Of the consumer group.
-            code: Version of the state's form.
-            make: Makes an empty part.
+            rules: How it begins and keeps.
             now_us: The clock that snapshots are stamped with.
-            with_marks: Note which messages of outboxes a state includes: only with a forgetful log.
         """
         self.term = 0
         self._name = name
-        self._code = code
-        self._make = make
+        self._rules = rules
         self._now_us = now_us
-        self._with_marks = with_marks
         self._owned: dict[int, _Owned] = {}
+        self._turn = 0
 
     @property
     def parts(self) -> Mapping[int, Part]:
-        """The parts that are ours and loaded, by partition number."""
+        """The parts that are ours and take messages, by partition number."""
         return {number: owned.part for number, owned in self._owned.items()}
 
     @property
     def positions(self) -> dict[Place, int]:
-        """The last message of each place that is in the state."""
+        """The last message of each place that is in a state."""
         return {place: offset for one in self._owned.values() for place, offset in one.positions.items()}
 
     def revoke(self) -> None:
@@ -156,66 +166,91 @@ class Keeper:
         self.term += 1
         self._owned = {}
 
-    def choose(self, number: int, ours: Sequence[Assigned], found: Sequence[Snapshot], *, final: bool) -> Start | None:
-        """Choose the newest snapshot that can be used and leaves no gap before the committed offsets.
+    def choose(self, number: int, ours: Sequence[Assigned], found: Sequence[Snapshot], *, final: bool) -> Start:
+        """Choose what a partition begins with.
+
+        The newest snapshot that can be used, if nothing lies between it and the committed offsets that the log no
+        longer has. Without one: provisionally, as long as there is somebody else to ask; else not at all if there is
+        one that is too old; else anew.
 
         Args:
             number: Of the partition.
             ours: Its places.
             found: Snapshots from wherever there are any.
-            final: There is nowhere else to look: then the newest one is taken in spite of a gap, or an empty state at
-                the committed offsets.
-
-        Returns:
-            None if nothing without a gap was found and it is not final.
+            final: There is nowhere else to look.
         """
         refused: list[tuple[Snapshot, str]] = []
-        for snapshot in sorted(found, key=lambda one: _age(one, ours), reverse=True):
-            reached = included(snapshot, ours)
-            gaps = _gaps(ours, reached)
-            if gaps and not final:
-                continue
-            part = self._make(number, ours)
+        too_old: Start | None = None
+        for snapshot in sorted(found, key=lambda one: age(one, ours), reverse=True):
+            part = self._rules.make(number, ours)
             why = self._refusal(part, snapshot)
             if why is not None:
                 refused.append((snapshot, why))
                 continue
-            for place, (_, last) in gaps.items():
-                reached[place] = last
-            return Start(part, snapshot, reached, gaps, tuple(refused))
+            reached = included(snapshot, ours)
+            missing = between(ours, reached)
+            gaps = not_in_log(ours, missing)
+            if not gaps:
+                return Start(How.LOADED, part, snapshot, reached, missing, {}, tuple(refused))
+            if too_old is None:
+                how = How.SKIPPING if self._rules.skip_gaps else How.HALTED
+                reached |= {place: last for place, (_, last) in missing.items()}
+                too_old = Start(how, part, snapshot, reached, {}, gaps, tuple(refused))
         if not final:
-            return None
-        start = {one.place: (one.committed or 0) - 1 for one in ours}
-        gaps = _gaps(ours, dict.fromkeys(start, -1))
-        return Start(self._make(number, ours), None, start, gaps, tuple(refused))
+            return self._without(How.PROVISIONAL, number, ours, refused)
+        if too_old is not None:
+            return too_old
+        changed = bool(refused) and all(one.code != self._rules.code for one, _ in refused)
+        return self._without(How.CHANGED if changed else How.ANEW, number, ours, refused)
 
     def _refusal(self, part: Part, snapshot: Snapshot) -> str | None:
-        if snapshot.code != self._code:
-            return f"it is of the form {snapshot.code}, expected {self._code}"
+        if snapshot.code != self._rules.code:
+            return f"it is of the form {snapshot.code}, expected {self._rules.code}"
         try:
             part.restore(snapshot.payload)
         except ValueError as error:
             return f"it is damaged: {error}"
         return None
 
+    def _without(
+        self, how: How, number: int, ours: Sequence[Assigned], refused: Sequence[tuple[Snapshot, str]]
+    ) -> Start:
+        """Begin without a snapshot: at the committed offsets, or with all that the log has before them."""
+        make = self._rules.make
+        if how is How.PROVISIONAL and self._rules.make_provisional is not None:
+            make = self._rules.make_provisional
+        missing = between(ours, {one.place: -1 for one in ours})
+        reached = {one.place: (one.committed or 0) - 1 for one in ours}
+        gaps, again = missing, {}
+        if self._rules.from_log:
+            gaps = not_in_log(ours, missing)
+            again = {
+                one.place: (one.first, missing[one.place][1])
+                for one in ours
+                if one.place in missing and one.first <= missing[one.place][1]
+            }
+            reached |= {place: first - 1 for place, (first, _) in again.items()}
+        return Start(how, make(number, ours), None, reached, again, gaps, tuple(refused))
+
     def own(self, number: int, ours: Sequence[Assigned], start: Start, stored: Sequence[Snapshot]) -> None:
-        """Own a partition from now on.
+        """Own a partition from now on. What must be read again is then handed to `handle`, its outputs to nobody.
 
         Args:
             number: Of the partition.
             ours: Its places.
-            start: What it begins with.
+            start: What it begins with; not HALTED.
             stored: The snapshots that the store has; none if it is away.
         """
         owned = _Owned(
             start.part,
             {one.place: one.epoch for one in ours},
             dict(start.included),
-            Marked(self._name, noting=self._with_marks),
+            Marked(self._name, noting=self._rules.with_marks),
+            provisional=start.how is How.PROVISIONAL,
         )
         wanted = {(*one.place, one.epoch) for one in ours}
         of_this_log = [one for one in stored if wanted <= {position[:3] for position in one.positions}]
-        by_age = sorted(of_this_log, key=lambda one: _age(one, ours))
+        by_age = sorted(of_this_log, key=lambda one: age(one, ours))
         owned.kept.extend(_Kept(included(one, ours)) for one in by_age[-KEPT:])
         self._owned[number] = owned
 
@@ -228,67 +263,45 @@ class Keeper:
         owned.dirty = True
         return outputs
 
+    def touch(self, number: int) -> None:
+        """Say that a part has changed without a message."""
+        self._owned[number].dirty = True
+
     def cut(self) -> StateCut | None:
-        """Freeze the parts that changed; None if none did."""
-        changed = {number: owned for number, owned in self._owned.items() if owned.dirty}
+        """Freeze one part that changed, the one that was cut longest ago; None if none did."""
+        changed = [number for number, owned in self._owned.items() if owned.dirty and not owned.provisional]
         if not changed:
             return None
-        snapshots = tuple((self._snapshot(number, owned), owned.marked.copy()) for number, owned in changed.items())
-        for owned in changed.values():
-            owned.dirty = False
-        return StateCut(self.term, snapshots)
-
-    def _snapshot(self, number: int, owned: _Owned) -> Snapshot:
-        payload = owned.part.snapshot()
-        return Snapshot(
+        number = min(changed, key=lambda one: self._owned[one].cut_turn)
+        owned = self._owned[number]
+        self._turn += 1
+        owned.cut_turn, owned.dirty = self._turn, False
+        return StateCut(
+            term=self.term,
             group=self._name,
-            partition=number,
+            number=number,
             positions=tuple((*place, owned.epochs[place], offset) for place, offset in owned.positions.items()),
             taken_at_us=self._now_us(),
-            code=self._code,
-            payload=payload,
-            checksum=payload_checksum(payload),
+            code=self._rules.code,
+            frozen=owned.part.freeze(),
+            marks=owned.marked.copy(),
         )
 
-    def kept(self, cut: StateCut, stored: Sequence[bool]) -> Safe:
-        """Say what is safe now: of each part what the oldest kept snapshot includes, once three are kept.
+    def kept(self, cut: StateCut, *, stored: bool) -> Safe:
+        """Say what is safe now: what the oldest kept snapshot of the part includes, once three are kept.
 
         Args:
             cut: What was to be kept.
-            stored: For each of its snapshots whether the store has it.
+            stored: Whether the store has it.
         """
         if cut.term != self.term:
             return NOTHING_SAFE  # the places were lost meanwhile
-        positions: dict[Place, int] = {}
-        marks: list[Mark] = []
-        for (snapshot, included_marks), is_stored in zip(cut.snapshots, stored, strict=True):
-            owned = self._owned[snapshot.partition]
-            if not is_stored:
-                owned.dirty = True
-                continue
-            reached = {Place(topic, partition): offset for topic, partition, _, offset in snapshot.positions}
-            owned.kept.append(_Kept(reached, included_marks))
-            if len(owned.kept) == KEPT:
-                positions.update(owned.kept[0].positions)
-                marks += owned.kept[0].marks
-        return Safe(positions, tuple(marks))
-
-
-def included(snapshot: Snapshot, ours: Sequence[Assigned]) -> dict[Place, int]:
-    """Return the last message of each place that is in a snapshot: -1 where the log is another one by now."""
-    known = {(topic, partition, epoch): offset for topic, partition, epoch, offset in snapshot.positions}
-    return {one.place: known.get((*one.place, one.epoch), -1) for one in ours}
-
-
-def _age(snapshot: Snapshot, ours: Sequence[Assigned]) -> tuple[int, int]:
-    """Order snapshots by how far they are in this log, then by their time: clocks of two workers may differ."""
-    return sum(included(snapshot, ours).values()), snapshot.taken_at_us
-
-
-def _gaps(ours: Sequence[Assigned], reached: Mapping[Place, int]) -> dict[Place, tuple[int, int]]:
-    """Return what was committed and is not included."""
-    return {
-        one.place: (reached[one.place] + 1, (one.committed or 0) - 1)
-        for one in ours
-        if reached[one.place] + 1 < (one.committed or 0)
-    }
+        owned = self._owned[cut.number]
+        if not stored:
+            owned.dirty = True
+            return NOTHING_SAFE
+        reached = {Place(topic, partition): offset for topic, partition, _, offset in cut.positions}
+        owned.kept.append(_Kept(reached, cut.marks))
+        if len(owned.kept) < KEPT:
+            return NOTHING_SAFE
+        return Safe(owned.kept[0].positions, owned.kept[0].marks)

@@ -1,11 +1,12 @@
-"""Where the partitions of a log end.
+"""Where the partitions of a log begin and end.
 
-Asked by a fetch, not by ListOffsets: Tansu answers that with the offset after the *first* message of the last batch.
+The end is asked by a fetch, not by ListOffsets: Tansu answers that with the offset after the *first* message of the
+last batch.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -20,15 +21,22 @@ TIMEOUT_S: Final = 10.0
 FETCH_WAIT_MS: Final = 50
 
 
-async def log_ends(log: LogSettings, places: Sequence[Place]) -> dict[Place, int]:
-    """Return the offset after the last message of each place.
+class Bounds(NamedTuple):
+    """What the log has of a partition: from `first` to before `end`."""
+
+    first: int
+    end: int
+
+
+async def log_bounds(log: LogSettings, places: Sequence[Place]) -> dict[Place, Bounds]:
+    """Return the first offset and the offset after the last message of each place.
 
     Raises:
         LogUnavailableError: The broker does not answer in time.
     """
     if not places:
         return {}
-    client = aiokafka.AIOKafkaConsumer(**_options(log))
+    client = aiokafka.AIOKafkaConsumer(**client_options(log, "forewarn-ends"), max_poll_records=1)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await client.start()
@@ -39,9 +47,10 @@ async def log_ends(log: LogSettings, places: Sequence[Place]) -> dict[Place, int
         await client.stop()
 
 
-async def _ask(client: aiokafka.AIOKafkaConsumer, places: Sequence[Place]) -> dict[Place, int]:
+async def _ask(client: aiokafka.AIOKafkaConsumer, places: Sequence[Place]) -> dict[Place, Bounds]:
     wanted = {aiokafka.TopicPartition(*place): place for place in places}
     client.assign(list(wanted))
+    firsts = await client.beginning_offsets(list(wanted))
     for partition, end in (await client.end_offsets(list(wanted))).items():
         client.seek(partition, max(0, end - 1))
     while True:
@@ -49,19 +58,19 @@ async def _ask(client: aiokafka.AIOKafkaConsumer, places: Sequence[Place]) -> di
         ends = {place: client.highwater(partition) for partition, place in wanted.items()}
         known = {place: int(end) for place, end in ends.items() if end is not None}
         if len(known) == len(wanted):
-            return known
+            return {place: Bounds(int(firsts[partition]), known[place]) for partition, place in wanted.items()}
         for partition, place in wanted.items():
             if place in known:
                 client.pause(partition)  # its answer is known: do not read on
 
 
-def _options(log: LogSettings) -> dict[str, Any]:
+def client_options(log: LogSettings, client_id: str) -> dict[str, Any]:
+    """Return the options of a client that reads apart from any group."""
     return {
         "bootstrap_servers": list(log.bootstrap),
-        "client_id": "forewarn-ends",
+        "client_id": client_id,
         "enable_auto_commit": False,
         "fetch_max_wait_ms": FETCH_WAIT_MS,
-        "max_poll_records": 1,
         "security_protocol": log.security.upper(),
         "ssl_context": tls_context(log),
         "sasl_mechanism": log.sasl_mechanism,

@@ -27,6 +27,8 @@ class WorkerSettings:
         start_timeout_s: How long the broker may be away at the start.
         stop_timeout_s: How long an orderly end may wait for acknowledgements and for the store.
         outbox_max_bytes: Bound of the outbox of a forgetful log.
+        skip_gaps: A partition that is stopped, because messages are missing in its state and in the log, goes on
+            without them.
     """
 
     data_dir: Path
@@ -37,3 +39,4 @@ class WorkerSettings:
     start_timeout_s: float = 30.0
     stop_timeout_s: float = 2.5
     outbox_max_bytes: int = 512 * 1024 * 1024
+    skip_gaps: bool = False

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from producers import telemetry
@@ -11,11 +11,16 @@ from producers.errors import TransientError
 from producers.marks import Mark
 from streams.blocking import in_thread
 from streams.contract import Snapshot, StateStore
+from streams.errors import StateFoundError
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
-from streams.keeper import Keeper, Part, Start, StateCut
+from streams.keeper import Keeper, Rules, StateCut
 from streams.kept_marks import KeptMarks, Key, write_marks
+from streams.log_range import LogRange
+from streams.starts import RUNNING, How, Part, Start
 
 RETRY_S: Final = 2.0
+LOOK_AGAIN_S: Final = 5.0
+"""How often the store is asked for a state that is missing."""
 
 log_line = telemetry.logger(__name__)
 
@@ -33,11 +38,11 @@ class StateGroup:
         self,
         name: str,
         topics: tuple[str, ...],
+        rules: Rules,
         *,
-        code: str,
-        make: Callable[[int, Sequence[Assigned]], Part],
         store: StateStore,
         local: StateStore,
+        log_range: LogRange,
         marks: KeptMarks | None = None,
     ) -> None:
         """Make a group.
@@ -45,31 +50,72 @@ class StateGroup:
         Args:
             name: Of the consumer group.
             topics: What is read.
-            code: Version of the state's form.
-            make: Makes an empty part.
+            rules: How its states begin and are kept.
             store: Where snapshots are kept.
             local: Their copy in the worker's own directory.
+            log_range: Reads again what lies between a snapshot and the committed offsets.
             marks: With a forgetful log: where to say which messages of outboxes the kept state includes.
         """
         self.name = name
         self.topics = topics
         self._store = store
         self._local = local
+        self._log_range = log_range
         self._marks = marks
         self._store_away = Away(log_line, "the store is away; commits wait", "the store is back", group=name)
         self._local_away = Away(
             log_line, "the local copy of a snapshot is not written", "local copies are written again", group=name
         )
         self._written_marks: dict[Key, Mark] = {}
-        self._keeper = Keeper(name, code=code, make=make, now_us=_now_us, with_marks=marks is not None)
+        self._keeper = Keeper(name, rules, now_us=_now_us)
+        self._incomplete: dict[int, tuple[Start, Sequence[Assigned]]] = {}
+        self._asks_store: int | None = None  # the one partition that asks a store that was away whether it is back
 
     @property
     def parts(self) -> Mapping[int, Part]:
-        """The parts that are ours and loaded, by partition number."""
+        """The parts that are ours and take messages, by partition number."""
         return self._keeper.parts
 
-    async def run(self, publish: Publish) -> None:
+    @property
+    def pieces(self) -> int:
+        """See Group: each part is cut by itself, so that no message waits for all of them."""
+        return max(1, len(self._keeper.parts))
+
+    async def run(self, publish: Publish) -> None:  # noqa: ARG002 - for groups that publish beside messages
+        """Look whether the states that are missing can be had by now.
+
+        Raises:
+            StateFoundError: One can: with another start all of its messages are read again.
+        """
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            for number in tuple(self._incomplete):
+                await self._look_again(number)
+
+    async def _look_again(self, number: int) -> None:
+        term = self._keeper.term
+        before, ours = self._incomplete[number]
+        copies = await in_thread(lambda: self._local.load(self.name, number))
+        try:
+            stored = await in_thread(lambda: self._store.load(self.name, number))
+        except TransientError:
+            return
+        if term != self._keeper.term:
+            return
+        start = self._keeper.choose(number, ours, [*stored, *copies], final=True)
+        if before.how is How.PROVISIONAL or start.how in RUNNING:
+            raise StateFoundError(
+                f"{self.name}: the store says what the state of partition {number} is: starting again"
+            )
+
+    def troubles(self) -> Sequence[str]:
         """See Group."""
+        return [
+            f"partition {number} is judged without its state, and nothing is committed: the store is away"
+            if start.how is How.PROVISIONAL
+            else f"partition {number} is stopped: no snapshot reaches what was committed, and the log no longer has it"
+            for number, (start, _) in sorted(self._incomplete.items())
+        ]
 
     def crowded(self) -> bool:
         """See Group: a state never is."""
@@ -79,9 +125,16 @@ class StateGroup:
         """See Group."""
         return self._keeper.handle(message)
 
+    def touch(self, number: int) -> None:
+        """Say that a part has changed without a message, so that it is kept."""
+        self._keeper.touch(number)
+
     def revoke(self) -> None:
         """See Group."""
         self._keeper.revoke()
+        self._incomplete = {}
+        self._asks_store = None
+        self._export_incomplete()
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """See Group."""
@@ -91,75 +144,98 @@ class StateGroup:
             by_number.setdefault(one.place.partition, []).append(one)
         starts = {number: await self._load(number, ours) for number, ours in by_number.items()}
         for number, (start, stored) in starts.items():
-            self._keeper.own(number, by_number[number], start, stored)
+            if start.how not in RUNNING:
+                self._incomplete[number] = (start, by_number[number])
+            if start.how is not How.HALTED:
+                self._keeper.own(number, by_number[number], start, stored)
+        self._export_incomplete()
+        for start, _ in starts.values():
+            await self._read_again(start, places)
         return self._keeper.positions
 
     async def _load(self, number: int, ours: Sequence[Assigned]) -> tuple[Start, Sequence[Snapshot]]:
         """Return what a partition begins with, and the snapshots that the store has of it."""
-        gone = "waiting for the store: the state of this partition is there only"
-        waiting = Away(log_line, gone, "the store is back", group=self.name, partition=number)
+        copies = await in_thread(lambda: self._local.load(self.name, number))
         while True:
-            copies = await in_thread(lambda: self._local.load(self.name, number))
             try:
                 stored = await in_thread(lambda: self._store.load(self.name, number))
             except TransientError as error:
+                self._store_away.failed(error)
                 start = self._keeper.choose(number, ours, copies, final=False)
-                if start is not None:
-                    self._say(number, start)
-                    return start, ()
-                waiting.failed(error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                waiting.worked()
-                start = self._keeper.choose(number, ours, [*stored, *copies], final=True)
-                assert start is not None
-                if start.source is None and not await self._warm(start, ours):
-                    await asyncio.sleep(RETRY_S)
-                    continue
                 self._say(number, start)
-                return start, stored
+                return start, ()
+            self._store_away.worked()
+            start = self._keeper.choose(number, ours, [*stored, *copies], final=True)
+            if start.source is None and not await self._warm(start, ours):
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._say(number, start)
+            return start, stored
 
     async def _warm(self, start: Start, ours: Sequence[Assigned]) -> bool:  # noqa: ARG002 - for groups that can
         """Let an empty part learn from what is stored, where a group can; False if that must be tried again."""
         return True
 
+    async def _read_again(self, start: Start, places: Sequence[Assigned]) -> None:
+        """Take in what the log has between a snapshot and the committed offset. It was published before: not again."""
+        epochs = {one.place: one.epoch for one in places}
+        for place, (first, last) in start.again.items():
+            async for message in self._log_range.read(place, first, last, epoch=epochs[place]):
+                self._keeper.handle(message)
+
     def _say(self, number: int, start: Start) -> None:
         """Say what a partition begins with, if a person should know."""
+        about = {"group": self.name, "partition": number}
         for _, why in start.refused:
             telemetry.SNAPSHOTS.labels(self.name, "refused").inc()
-            log_line.error("a snapshot is not used", group=self.name, partition=number, reason=why)
-        if start.gaps:
+            if start.how is not How.CHANGED:
+                log_line.error("a snapshot is not used", **about, reason=why)
+        gaps, again = _shown(start.gaps), _shown(start.again)
+        if start.how is How.HALTED:
             telemetry.SNAPSHOTS.labels(self.name, "gap").inc()
             log_line.error(
-                "no snapshot reaches the committed offsets: what lies between is missing in the state",
-                group=self.name,
-                partition=number,
-                gaps=[f"{place}: {first} to {last}" for place, (first, last) in start.gaps.items()],
+                "STOPPED: no snapshot reaches what was committed; see docs/production.md", **about, gaps=gaps
             )
-        if start.source is not None:
+        elif start.how is How.PROVISIONAL:
+            telemetry.SNAPSHOTS.labels(self.name, "provisional").inc()
+            log_line.error("the store and the local copy are missing: judging without what is normal", **about)
+        elif start.how is How.SKIPPING:
+            telemetry.SNAPSHOTS.labels(self.name, "skipped").inc()
+            log_line.error("what is missing in the state is skipped, as was asked for", **about, gaps=gaps)
+        elif start.how is How.CHANGED:
+            telemetry.SNAPSHOTS.labels(self.name, "changed").inc()
+            why = start.refused[0][1]
+            log_line.warning("a new form of the state: it begins from what is stored", **about, why=why, again=again)
+        elif start.lost:
+            telemetry.SNAPSHOTS.labels(self.name, "lost").inc()
+            log_line.error("a state is lost: it begins from what is stored and in the log", **about, again=again)
+        elif start.source is not None:
             telemetry.SNAPSHOTS.labels(self.name, "loaded").inc()
+            if start.again:
+                log_line.warning("an older snapshot: messages are read again from the log", **about, again=again)
+
+    def _export_incomplete(self) -> None:
+        hows = [start.how for start, _ in self._incomplete.values()]
+        for how in (How.HALTED, How.PROVISIONAL):
+            telemetry.PARTITIONS_INCOMPLETE.labels(self.name, how.name.lower()).set(hows.count(how))
 
     def cut(self) -> StateCut | None:
-        """See Group."""
-        cut = self._keeper.cut()
-        for snapshot, _ in () if cut is None else cut.snapshots:
-            telemetry.SNAPSHOT_BYTES.labels(self.name, str(snapshot.partition)).set(len(snapshot.payload))
-        return cut
+        """See Group. One part."""
+        return self._keeper.cut()
 
     async def keep(self, cut: StateCut) -> Mapping[Place, int]:
-        """See Group. Each part's oldest kept position is safe once three are kept; so are the messages in it."""
-        stored: list[bool] = []
-        for snapshot, _ in cut.snapshots:
-            # Once it is away the rest of the cut waits for the next one, ten seconds later: no call may hang for each.
-            stored.append(await self._save(snapshot, to_store=all(stored)))
-            if cut.term != self._keeper.term:
-                return {}  # the places were lost meanwhile
-        safe = self._keeper.kept(cut, stored)
+        """See Group. A part's oldest kept position is safe once three are kept; so are the messages in it."""
+        snapshot = await in_thread(cut.snapshot)
+        telemetry.SNAPSHOT_BYTES.labels(self.name, str(snapshot.partition)).set(len(snapshot.payload))
+        stored = await self._save(snapshot)
+        if cut.term != self._keeper.term:
+            return {}  # the places were lost meanwhile
+        safe = self._keeper.kept(cut, stored=stored)
         await write_marks(self._marks, safe.marks, self._written_marks)
         return safe.positions
 
-    async def _save(self, snapshot: Snapshot, *, to_store: bool) -> bool:
-        """Keep a snapshot in the local copy and, if it is wished, in the store; return whether the store has it."""
+    async def _save(self, snapshot: Snapshot) -> bool:
+        """Keep a snapshot in the local copy and in the store; return whether the store has it."""
         try:
             await in_thread(lambda: self._local.save(snapshot))
         except TransientError as error:
@@ -167,17 +243,26 @@ class StateGroup:
             self._local_away.failed(error)
         else:
             self._local_away.worked()
+        stored = await self._save_in_store(snapshot)
+        telemetry.SNAPSHOTS.labels(self.name, "kept" if stored else "waiting").inc()
+        return stored
+
+    async def _save_in_store(self, snapshot: Snapshot) -> bool:
+        if self._asks_store not in (None, snapshot.partition):
+            return False  # it is away, and one partition asks for all: no call may hang for each
         try:
-            if to_store:
-                await in_thread(lambda: self._store.save(snapshot))
+            await in_thread(lambda: self._store.save(snapshot))
         except TransientError as error:
+            self._asks_store = snapshot.partition
             self._store_away.failed(error)
-            to_store = False
-        else:
-            if to_store:
-                self._store_away.worked()
-        telemetry.SNAPSHOTS.labels(self.name, "kept" if to_store else "waiting").inc()
-        return to_store
+            return False
+        self._asks_store = None
+        self._store_away.worked()
+        return True
+
+
+def _shown(ranges: Mapping[Place, tuple[int, int]]) -> list[str]:
+    return [f"{place}: {first} to {last}" for place, (first, last) in ranges.items()]
 
 
 def _now_us() -> int:

@@ -34,7 +34,7 @@ from streams.settings import WorkerSettings
 
 EPOCH_CHECK_S: Final = 5.0
 LAG_EXPORT_S: Final = 5.0
-KEPT_TOO_LONG_AGO_S: Final = 60.0
+KEPT_TOO_LONG_AGO_S: Final = 180.0
 FAUST_STOP_S: Final = 1.0
 START_RETRY_S: Final = 1.0
 FORGETFUL_FETCH_WAIT_MS: Final = 200
@@ -54,6 +54,7 @@ def run_worker(
         LogUnavailableError: The broker is away at the start for `start_timeout_s`.
         LogRefusedError: It says no: credentials, rights, topics.
         EpochChangedError: The log was replaced by another one: start again.
+        StateFoundError: A state that was missing at the start can be had now: start again.
         WorkerFailedError: A bug; nothing of the message at hand was acknowledged.
     """
     worker.data_dir.mkdir(parents=True, exist_ok=True)
@@ -285,6 +286,7 @@ class Worker:
     def health(self) -> Mapping[str, object]:
         """Return what /healthz shows: `ok` is False while the broker is away, places load, or no state is kept."""
         waited_s = time.monotonic() - self._intake.kept_at
+        troubles = self._group.troubles()
         reason = None
         if self._failure is not None:
             reason = f"ending: {self._failure}"
@@ -292,6 +294,8 @@ class Worker:
             reason = self._silent_log
         elif not self._intake.ready:
             reason = "no places are assigned and loaded yet"
+        elif troubles:
+            reason = "; ".join(troubles)
         elif waited_s > KEPT_TOO_LONG_AGO_S + self._settings.snapshot_interval_us / 1_000_000:
             reason = f"state was not kept for {waited_s:.0f} s; commits wait"
         return {
@@ -300,4 +304,5 @@ class Worker:
             "reason": reason,
             "positions": {str(place): offset for place, offset in self._intake.positions.items()},
             "unacknowledged": self._sender.unacknowledged,
+            "behind_s": round(self._intake.behind_s, 1),
         }

@@ -19,7 +19,13 @@ _OWN_PARTS: Final[Mapping[Name, tuple[Part, ...]]] = {"alerts": ("alerts",), "si
 
 
 def worker(
-    name: Name, config_file: Path, data_dir: Path, *, observe_host: str = "127.0.0.1", observe_port: int | None = None
+    name: Name,
+    config_file: Path,
+    data_dir: Path,
+    *,
+    observe_host: str = "127.0.0.1",
+    observe_port: int | None = None,
+    skip_gaps: bool = False,
 ) -> None:
     """Run it; return after an orderly end.
 
@@ -32,7 +38,10 @@ def worker(
         config.check_channels()
     log, store = find_log(config, data_dir), find_store(config, data_dir)
     settings = WorkerSettings(
-        data_dir=data_dir / "workers" / name, observe_host=observe_host, observe_port=observe_port
+        data_dir=data_dir / "workers" / name,
+        observe_host=observe_host,
+        observe_port=observe_port,
+        skip_gaps=skip_gaps,
     )
     if log.forgetful:
         settings = replace(settings, session_timeout_s=SESSION_TIMEOUT_ALONE_S, stop_timeout_s=STOP_TIMEOUT_ALONE_S)

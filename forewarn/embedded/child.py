@@ -12,7 +12,7 @@ from forewarn.embedded.logs import cut_log
 from forewarn.embedded.process import Launch, Process, popen
 
 EXIT_RESTART_WANTED: Final = 75
-"""A worker found another epoch of the log than the one it started with: start it again at once."""
+"""A worker found another epoch of the log, or a state that was missing: start it again at once."""
 
 _BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_S: Final = 60.0
@@ -85,7 +85,7 @@ class Child:
         self._process = None
         if self.last_exit == EXIT_RESTART_WANTED:
             self._start_again_s = now_s
-            return f"{self.name} starts again in the log's new epoch"
+            return f"{self.name} starts again: the log is a new one, or a state was found"
         # It ran well for a while: what ended it now is a new trouble, not the last one's continuation.
         self._failures = 1 if now_s - self._started_s > _STEADY_S else self._failures + 1
         wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1]

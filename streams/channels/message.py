@@ -13,6 +13,8 @@ class Message:
     Attributes:
         key: The same however often it is tried: a receiver that knows it can drop the second one.
         page: It wakes a person.
+        incident: What it is about; of a digest the worst one.
+        incidents: Of a digest all of them.
     """
 
     key: str
@@ -21,6 +23,7 @@ class Message:
     text: str
     page: bool
     incident: Incident
+    incidents: tuple[Incident, ...] = ()
 
 
 class Sending(Protocol):

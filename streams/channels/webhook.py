@@ -3,6 +3,7 @@
 POST <webhook_url>
 Idempotency-Key: <key>
 {"key", "kind", "title", "text", "page", "incident": {…}}    any 2xx means taken
+A digest of several has all of them in "incidents" too.
 """
 
 from http import HTTPStatus
@@ -36,6 +37,7 @@ class Webhook:
                 "text": message.text,
                 "page": message.incident.page,
                 "incident": message.incident,
+                **({"incidents": message.incidents} if message.incidents else {}),
             }
         )
         headers = {"Content-Type": "application/json", "Idempotency-Key": message.key}

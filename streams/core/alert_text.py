@@ -1,8 +1,8 @@
 """What an alert says, in words: title and text. Numbers with their units, times in UTC."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from streams.contract import AlertKind, Incident, Reason
+from streams.contract import JUDGING, AlertKind, Incident, Reason
 from streams.core.cause import instant, names, span
 
 MAX_TITLE_CHARS = 140
@@ -19,6 +19,8 @@ def subject(incident: Incident) -> str:
     """Return what the incident is about: the target, or the location where it is a location's."""
     if incident.target is not None:
         return incident.target
+    if incident.subject == JUDGING:
+        return "forewarn itself"
     return f"location {incident.location or incident.subject}"
 
 
@@ -47,8 +49,9 @@ def text(incident: Incident, kind: AlertKind, *, now_us: int, watched: Mapping[t
         watched: What a person would look at, by (target, probe): a masked URL, an address.
     """
     what = "Target" if incident.target is not None else "Location"
+    own = incident.subject == JUDGING
     lines = [
-        f"{what}: {incident.target or incident.location or incident.subject}",
+        "About: forewarn itself" if own else f"{what}: {incident.target or incident.location or incident.subject}",
         f"What: {_STAGES[incident.kind].lower()}: {_cause(incident)}",
         *_probes(incident, watched),
         f"Since: {instant(incident.began_at_us)} ({span(_lasted_us(incident, now_us))})",
@@ -62,6 +65,7 @@ def text(incident: Incident, kind: AlertKind, *, now_us: int, watched: Mapping[t
         # While it fails, a number of the early warning is what was, not what is.
         head = "" if incident.outage_at_us is None else "Warned of: "
         lines += [f"{head}{line}" for reason in incident.reasons if (line := _numbers(reason)) is not None]
+        lines += [reason.text for reason in incident.reasons if own]
     if incident.locations:
         lines.append(f"Locations: {names(incident.locations)}")
     left = [reason.time_left_us for reason in incident.reasons if reason.time_left_us is not None]
@@ -69,6 +73,19 @@ def text(incident: Incident, kind: AlertKind, *, now_us: int, watched: Mapping[t
         lines.append(f"Time left: at least {span(min(left))}")
     lines.append(f"Incident: {incident.incident_id}")
     return "\n".join(lines)
+
+
+def digest_title(incidents: Sequence[Incident]) -> str:
+    """Return one line for several incidents that came out of a backlog."""
+    outages = sum(one.kind == "outage" for one in incidents)
+    return f"{len(incidents)} incidents are open after a backlog, {outages} of them outages"
+
+
+def digest(incidents: Sequence[Incident], *, now_us: int) -> str:
+    """Return a line for each of them, outages first."""
+    ordered = sorted(incidents, key=lambda one: (one.kind != "outage", one.began_at_us, one.incident_id))
+    lines = (f"- {title(one, 'initial', now_us=now_us)} (incident {one.incident_id})" for one in ordered)
+    return "\n".join(("What happened while nothing was told and is over by now is recorded.", *lines))
 
 
 def quantity(metric: str, value: float) -> str:

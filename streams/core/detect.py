@@ -18,6 +18,7 @@ from streams.core.metric_level import judged
 from streams.core.outputs import Outputs
 from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
 from streams.core.series import SeriesView, series_of
+from streams.core.snapshot import Frozen
 from streams.core.state import State
 from streams.core.table import Ints, Rows
 from streams.core.watermark import FOREVER, NEVER, advance, report
@@ -121,9 +122,13 @@ class Detector:
         """
         return series_of(self._state, at_us)
 
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now. A detector restored from it continues bit for bit."""
+        return self._state.freeze()
+
     def snapshot(self) -> bytes:
-        """Return the whole state. A detector restored from it continues bit for bit."""
-        return self._state.snapshot()
+        """Return the whole state, packed."""
+        return self.freeze().pack()
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state by that of a snapshot.

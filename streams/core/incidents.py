@@ -23,8 +23,9 @@ from streams.core.findings import Hold, forecast_findings, service_finding
 from streams.core.incident import SubjectState, accompany, step, waits
 from streams.core.landscape import Seen, is_anchor
 from streams.core.locations import Locations
+from streams.core.pace import judge_pace
 from streams.core.signs import Finding, Sign
-from streams.core.snapshot import pack, unpack
+from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
@@ -87,6 +88,7 @@ class _State(msgspec.Struct, kw_only=True):
     silences: dict[str, Incident]
     past: dict[str, Hold]
     conditions: dict[str, Condition]
+    pace: Incident | None = None
 
 
 class Incidents:
@@ -128,6 +130,19 @@ class Incidents:
         self._locations = Locations(policy=policy)
         self._expectations = expectations
         self._companies = Companies(expectations)
+        self._pace: Incident | None = None
+        self._looks_since_us: int | None = None
+
+    def clock(self, now_us: int) -> Sequence[Incident]:
+        """Look how old what is judged is; return the revisions to be published. Judges no target.
+
+        Args:
+            now_us: Wall clock, microseconds UTC.
+        """
+        if self._looks_since_us is None:
+            self._looks_since_us = now_us
+        self._pace, told = judge_pace(self._pace, self._closed, now_us, since_us=self._looks_since_us)
+        return told
 
     def apply(self, message: Verdict | TickSummary) -> list[Incident]:
         """Take in one message; return the revisions that it causes, in the order in which they are to be published."""
@@ -152,14 +167,18 @@ class Incidents:
 
     def open(self) -> list[Incident]:
         """Return the incidents that are open, oldest first."""
-        found = self._locations.open()
+        found = [*self._locations.open(), *([] if self._pace is None else [self._pace])]
         for track in self._tracks.values():
             states = (track.service, *track.forecasts.values())
             found.extend(state.incident for state in states if state.incident is not None)
         return sorted(found, key=lambda incident: (incident.opened_at_us, incident.incident_id))
 
     def snapshot(self) -> bytes:
-        """Return the whole state. What is restored from it continues bit for bit."""
+        """Return the whole state, packed."""
+        return self.freeze().pack()
+
+    def freeze(self) -> Frozen:
+        """Return the whole state as it is now. What is restored from it continues bit for bit."""
         state = _State(
             code=CODE,
             closed=sorted(self._closed.items()),
@@ -174,8 +193,9 @@ class Incidents:
             silences=self._locations.silences,
             past=self._locations.past,
             conditions=self._companies.conditions,
+            pace=self._pace,
         )
-        return pack({"incidents": state}, {})
+        return freeze({"incidents": state}, {})
 
     def restore(self, payload: bytes) -> None:
         """Replace the whole state by that of a snapshot.
@@ -203,6 +223,7 @@ class Incidents:
         )
         self._locations.landscape.rebuild(state.targets)
         self._companies = Companies(self._expectations, state.conditions)
+        self._pace = state.pace
 
     def _take(self, verdict: Verdict) -> list[Incident]:
         track = self._tracks.setdefault(verdict.target, Track())

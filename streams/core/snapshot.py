@@ -4,7 +4,8 @@ No pickle: a snapshot comes from a store, and loading it must never run anything
 snapshot moves between machines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -33,8 +34,30 @@ class _Header(msgspec.Struct, frozen=True):
     arrays: list[_Array]
 
 
-def pack(meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return a payload that holds exactly `meta` and `arrays`.
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A state as of one moment, not compressed yet. Nothing that changes is shared: any thread may pack it.
+
+    Attributes:
+        header: Its JSON.
+        arrays: Copies, little-endian and contiguous.
+    """
+
+    header: bytes
+    arrays: Sequence[npt.NDArray[Any]]
+
+    def pack(self) -> bytes:
+        """Return the payload. The interpreter is free meanwhile, but for moments."""
+        length = len(self.header).to_bytes(8, "little")
+        size = len(length) + len(self.header) + sum(array.nbytes for array in self.arrays)
+        packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=size)
+        pieces = [MAGIC, packing.compress(length + self.header)]
+        pieces += [packing.compress(_bytes_of(array)) for array in self.arrays]
+        return b"".join([*pieces, packing.flush()])
+
+
+def freeze(meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Frozen:
+    """Return what a payload of exactly `meta` and `arrays` is packed from: as quick as copying them.
 
     Args:
         meta: What msgspec can write as JSON. Finite floats come back bit for bit.
@@ -44,16 +67,23 @@ def pack(meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> byt
         ValueError: If an array has another type (objects, texts, times).
     """
     shapes: list[_Array] = []
-    bodies: list[bytes] = []
+    copies: list[npt.NDArray[Any]] = []
     for name, array in arrays.items():
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        little = np.array(array, dtype=array.dtype.newbyteorder("<"), order="C")
         if little.dtype.str not in DTYPES:
             raise ValueError(f"array {name!r} has type {array.dtype}, which a snapshot does not hold")
         shapes.append(_Array(name, little.dtype.str, list(array.shape)))
-        bodies.append(little.tobytes())
-    header = msgspec.json.encode(_Header(dict(meta), shapes))
-    content = b"".join([len(header).to_bytes(8, "little"), header, *bodies])
-    return MAGIC + zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(content)
+        copies.append(little)
+    return Frozen(msgspec.json.encode(_Header(dict(meta), shapes)), copies)
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def pack(meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return a payload that holds exactly `meta` and `arrays`. Arguments and errors: see `freeze`."""
+    return freeze(meta, arrays).pack()
 
 
 def unpack(payload: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

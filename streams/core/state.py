@@ -15,7 +15,7 @@ from streams.core.pending import READING, ROW, Structured, Texts
 from streams.core.policies import Policies
 from streams.core.readings import Readings
 from streams.core.registry import Added, Registry
-from streams.core.snapshot import pack, unpack
+from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.states import GroupStates, LaneStates
 from streams.core.summaries import Summaries
 from streams.core.table import Rows
@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-8"
+CODE: Final = "detect-9"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -115,8 +115,8 @@ class State:
         active = np.flatnonzero(self.forecasts.table.active[: len(self.metrics)])
         return [series for series in active.tolist() if int(self.forecasts.table.lane[series]) in mine]
 
-    def snapshot(self) -> bytes:
-        """Return everything but the config."""
+    def freeze(self) -> Frozen:
+        """Return everything but the config, as it is now."""
         meta = {
             "code": CODE,
             "names": self.registry.names(),
@@ -131,7 +131,7 @@ class State:
                 for slot_us, counts in self.summaries.counts.items()
                 for location, both in counts.items()
             ],
-            "targets": msgspec.to_builtins(self.verdicts.targets),
+            "targets": self.verdicts.targets,
         }
         arrays = {
             **self.locations.arrays("location"),
@@ -149,7 +149,7 @@ class State:
             "readings": self.readings.view(np.uint8),
             "metric_readings": self.metric_readings.waiting.view(np.uint8),
         }
-        return pack(meta, arrays)
+        return freeze(meta, arrays)
 
     def load(self, payload: bytes) -> None:
         """Take over a snapshot into an empty state.

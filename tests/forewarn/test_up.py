@@ -30,6 +30,10 @@ from tests.forewarn.cli_process import start
 from tests.producers.brokers import closed_port
 
 DEADLINE_S = 60.0
+TICKS = "SELECT count() FROM checks"
+WHOLE = """
+SELECT count(), uniqExact(scheduled_at), dateDiff('second', min(scheduled_at), max(scheduled_at)) FROM checks
+"""
 CONFIG = "targets: [{url: 'http://127.0.0.1:9/', interval: 1s, timeout: 900ms}]\n"
 
 
@@ -110,7 +114,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, name: str
 
 
 def test_nothing_is_left_when_a_later_step_of_the_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nursery, store and broker run, `migrate` fails: its line and code are the error, and after `stop` nothing runs."""
+    """Nursery, store and broker run, `migrate` fails: its line and code are the error; after `stop` nothing runs."""
     before = children()
     made = installation(tmp_path)
     command = [sys.executable, "-c", "import sys; print('forewarn: no such luck', file=sys.stderr); sys.exit(3)"]
@@ -266,3 +270,23 @@ def test_an_observation_port_that_is_taken_is_refused_at_once(tmp_path: Path) ->
     said = f"forewarn: cannot serve /healthz and /metrics on 127.0.0.1:{port}: "
     assert (process.returncode, err.startswith(said), err.count("\n")) == (ExitCode.REFUSED, True, 1), out + err
     assert left_of(tmp_path / "data") == []
+
+
+def test_a_broker_that_has_grown_is_started_anew_when_the_sink_has_stored_what_it_holds(tmp_path: Path) -> None:
+    """With all workers and a producer at work; no check is lost or twice, and it stays at its address."""
+    config_file = tmp_path / "forewarn.yaml"
+    config_file.write_text(CONFIG)
+    made = Installation(load(config_file), config_file, tmp_path / "data", broker_limit_bytes=1)
+    try:
+        made.start()
+        first, bootstrap = made.pids()["broker"], made.log_settings().bootstrap
+        wait_until(lambda: "it starts anew" in "".join(made.care()))
+        assert made.pids()["broker"] != first
+        assert made.log_settings().bootstrap == bootstrap
+        with closing(connect(made.store_settings())) as client:
+            before = client.query(TICKS).result_rows[0][0]
+            wait_until(lambda: bool(made.care()) or client.query(TICKS).result_rows[0][0] > before + 3)
+            ticks, distinct, seconds = client.query(WHOLE).result_rows[0]
+        assert ticks == distinct == seconds + 1
+    finally:
+        made.stop()

@@ -17,6 +17,7 @@ class SimLog:
         messages: Value and headers by place and offset.
         committed: Offset of the next message to read, by group and place.
         generations: Of the groups: a commit of an older one is refused.
+        firsts: The first offset that is still there, by place.
     """
 
     places: Sequence[Place]
@@ -24,6 +25,7 @@ class SimLog:
     messages: dict[Place, list[tuple[bytes, Headers]]] = field(default_factory=dict)
     committed: dict[tuple[str, Place], int] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)
+    firsts: dict[Place, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.messages = {place: [] for place in self.places}
@@ -38,8 +40,8 @@ class SimLog:
         self.messages[place].append((value, headers))
 
     def read(self, place: Place, offset: int) -> LogMessage | None:
-        """Return a message; None if it is not there yet."""
-        if offset >= len(self.messages[place]):
+        """Return a message; None if it is not there yet, or no longer."""
+        if not self.firsts.get(place, 0) <= offset < len(self.messages[place]):
             return None
         value, headers = self.messages[place][offset]
         return LogMessage(
@@ -61,6 +63,7 @@ class SimLog:
                 epoch=self.epoch,
                 committed=self.committed.get((group, place)),
                 end=len(self.messages[place]),
+                first=self.firsts.get(place, 0),
             )
             for place in places
         ]
@@ -72,6 +75,13 @@ class SimLog:
         for place, offset in offsets.items():
             self.committed[group, place] = offset
         return True
+
+    def drop_committed(self, place: Place, groups: Sequence[str]) -> bool:
+        """Drop what all of these groups have committed, as retention does; say whether there was anything."""
+        before = min(self.committed.get((group, place), 0) for group in groups)
+        dropped = before > self.firsts.get(place, 0)
+        self.firsts[place] = max(before, self.firsts.get(place, 0))
+        return dropped
 
     def forget(self) -> None:
         """Begin anew with nothing, as the embedded broker does."""

@@ -28,6 +28,8 @@ class Bug(enum.Enum):
     EPOCHS_COMPARED = "offsets compared across epochs"
     COMMIT_BEFORE_INSERT = "commit before insert"
     SNAPSHOT_BEFORE_ACKNOWLEDGEMENT = "snapshot before outputs are acknowledged"
+    GAP_SKIPPED = "a gap before the committed offset is skipped"
+    PROVISIONAL_KEPT = "a provisional state is kept and committed"
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Member:
         generation: Of its assignment, as far as it knows.
         waiting: An assignment that it has not heard of yet.
         ready: Its places are loaded.
+        wants_restart: It has found out that only another start helps.
     """
 
     def __init__(self, disk: Disk, world: World) -> None:
@@ -101,6 +104,7 @@ class Member:
         self.epoch = world.log.epoch
         self.generation = -1
         self.waiting: tuple[int, list[Place]] | None = None
+        self.wants_restart = False
         self.put = 0
         self.acknowledged = 0
         self._queue: deque[tuple[Place, bytes, int | None]] = deque()
@@ -177,6 +181,10 @@ class Member:
     def load(self) -> bool:
         """Load what is known of the places; try again later if the store is away."""
         raise NotImplementedError
+
+    def look_again(self) -> bool:
+        """Ask whether what was missing at the start can be had by now."""
+        return False
 
     def take(self, place: Place, offset: int | None = None) -> bool:
         """Take in the next message of a place, or one that came before already."""

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from analytics.buffer import Buffer, Buffered
 from streams.contract import Snapshot
 from streams.group import Assigned, LogMessage, OutMessage, Place
-from streams.keeper import Keeper, StateCut
+from streams.keeper import Keeper, Rules, StateCut
 
 CHECKS: Final = "checks"
 VERDICTS: Final = "verdicts"
@@ -29,23 +30,35 @@ class SimPart:
         self.seen.add(check)
         return (OutMessage(topic=VERDICTS, value=check.encode(), partition=message.partition),)
 
-    def snapshot(self) -> bytes:
-        """Return the ids."""
-        return json.dumps(sorted(self.seen)).encode()
+    def freeze(self) -> "Ids":
+        """Return the ids as they are now."""
+        return Ids(frozenset(self.seen))
 
     def restore(self, payload: bytes) -> None:
         """Take the ids back; ValueError for anything else."""
         self.seen = set(json.loads(payload))
 
 
+@dataclass(frozen=True)
+class Ids:
+    """The ids at one moment."""
+
+    seen: frozenset[str]
+
+    def pack(self) -> bytes:
+        """Return them as bytes."""
+        return json.dumps(sorted(self.seen)).encode()
+
+
 class SimDetect:
     """The part of a state's group that does not wait; the world saves what it cuts."""
 
-    def __init__(self, now_us: "Clock", *, forgetful: bool) -> None:
+    def __init__(self, now_us: "Clock", *, forgetful: bool, skip_gaps: bool) -> None:
         def make(_number: int, _ours: Sequence[Assigned]) -> SimPart:
             return SimPart()
 
-        self.keeper = Keeper("detect", code=CODE, make=make, now_us=now_us, with_marks=forgetful)
+        rules = Rules(code=CODE, make=make, skip_gaps=skip_gaps, with_marks=forgetful)
+        self.keeper = Keeper("detect", rules, now_us=now_us)
 
     def handle(self, message: LogMessage) -> Sequence[OutMessage]:
         """See Judging."""

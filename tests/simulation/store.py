@@ -19,6 +19,8 @@ class SimStore:
         steady: No answer is lost any more.
         rows: The ids of the rows by table.
         rings: Snapshots with their numbers by group and partition.
+        oldest: The first snapshot that there ever was: what an old backup holds.
+        backups: What was there before the store was set back to that.
         marks: How far each reader is by (outbox, topic, partition).
     """
 
@@ -28,6 +30,8 @@ class SimStore:
     rows: dict[str, set[str]] = field(default_factory=dict)
     rings: dict[tuple[str, int], dict[int, Snapshot]] = field(default_factory=dict)
     marks: dict[tuple[str, str, int], dict[str, int]] = field(default_factory=dict)
+    oldest: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
+    backups: dict[tuple[str, int], list[Snapshot]] = field(default_factory=dict)
 
     def insert(self, table: str, ids: Sequence[str]) -> None:
         """Insert rows; on an error any part of them may be there.
@@ -49,6 +53,7 @@ class SimStore:
         if kept:
             ring = self.rings.setdefault((snapshot.group, snapshot.partition), {})
             ring[max(ring, default=-1) + 1] = snapshot
+            self.oldest.setdefault((snapshot.group, snapshot.partition), snapshot)
             for old in sorted(ring)[:-KEPT]:
                 del ring[old]
         self._lose_answer(kept < 1)
@@ -65,12 +70,34 @@ class SimStore:
         return [ring[number] for number in sorted(ring, reverse=True)]
 
     def lose_newest(self, group: str, partition: int) -> bool:
-        """Lose the newest snapshot of a partition, as a damaged disk does; say whether there was one."""
+        """Lose the newest snapshot of a partition, as a damaged disk does; say whether there was one to lose."""
         ring = self.rings.get((group, partition), {})
-        if not ring:
+        if not ring or (group, partition) in self.backups:  # without any the state itself would be lost
             return False
         del ring[max(ring)]
         return True
+
+    def set_back(self, group: str, partition: int, *, before: int) -> bool:
+        """Put back an old backup in place of the snapshots of a partition; say whether there was one so old.
+
+        Args:
+            group: Whose.
+            partition: Which.
+            before: The last message that it includes is before this offset.
+        """
+        key = (group, partition)
+        if key not in self.oldest or key in self.backups or self.oldest[key].positions[0][3] >= before:
+            return False
+        self.backups[key] = list(self.rings[key].values())
+        self.rings[key] = {0: self.oldest[key]}
+        return True
+
+    def repair(self) -> None:
+        """Find again what was there before: it and what came since, the newest three."""
+        for key, lost in self.backups.items():
+            found = sorted([*lost, *self.rings[key].values()], key=lambda one: one.positions[0][3])
+            self.rings[key] = dict(enumerate(found[-KEPT:]))
+        self.backups = {}
 
     def keep_marks(self, marks: Sequence[Mark]) -> None:
         """Write marks.

@@ -9,9 +9,10 @@ from producers.marks import Mark
 from streams.contract import Snapshot
 from streams.flow import Flow, Saving
 from streams.group import Assigned
-from streams.keeper import Start, StateCut
+from streams.keeper import StateCut
+from streams.starts import RUNNING, How, Start
 from tests.simulation.members import Bug, Disk, Member, World
-from tests.simulation.parts import SimDetect, SimPart, SimSink, moved_to
+from tests.simulation.parts import PARTITIONS, SimDetect, SimPart, SimSink, moved_to
 
 
 class DetectMember(Member):
@@ -19,9 +20,11 @@ class DetectMember(Member):
 
     def __init__(self, disk: Disk, world: World) -> None:
         super().__init__(disk, world)
-        self.judging = SimDetect(world.clock, forgetful=world.forgetful)
+        skip_gaps = world.bug is Bug.GAP_SKIPPED
+        self.judging = SimDetect(world.clock, forgetful=world.forgetful, skip_gaps=skip_gaps)
         self.flow: Flow[StateCut] = Flow(self.judging)
         self._written: set[Mark] = set()
+        self._incomplete: dict[int, tuple[How, Assigned]] = {}
 
     @property
     def seen(self) -> dict[int, set[str]]:
@@ -32,34 +35,51 @@ class DetectMember(Member):
         """See Member."""
         if self._loading is None:
             return False
-        keeper, chosen = self.judging.keeper, []
-        for one in self._loading:
+        keeper = self.judging.keeper
+        chosen = [(one, *self._found(one)) for one in self._loading]
+        for one, start, stored in chosen:
             number = one.place.partition
-            found = self._found(one)
-            if found is None:
-                return False
-            start, stored = found
-            if start.gaps:
-                self.world.complaints.append(f"{self}: no snapshot reaches what was committed: {start.gaps}")
-            chosen.append((number, one, start, stored))
-        for number, one, start, stored in chosen:
-            keeper.own(number, [one], start, stored)
+            self.world.tell(f"{self} begins partition {number} {start.how.value}, reads again {dict(start.again)}")
+            if start.how in (How.HALTED, How.PROVISIONAL):
+                self._incomplete[number] = (start.how, one)
+            if start.how is not How.HALTED:
+                keeper.own(number, [one], start, stored)
+            if not self._read_again(start):
+                self.wants_restart = True
+                return True
         self.flow.loaded(self._loading, keeper.positions)
         self.world.tell(f"{self} begins at {sorted(keeper.positions.items())}")
         self._loading = None
         return True
 
-    def _found(self, one: Assigned) -> tuple[Start, Sequence[Snapshot]] | None:
+    def _read_again(self, start: Start) -> bool:
+        """Take in what the log has before the committed offset; False if it has lost it meanwhile."""
+        for place, (first, last) in start.again.items():
+            for offset in range(first, last + 1):
+                message = self.world.log.read(place, offset)
+                if message is None:
+                    return False
+                self.judging.keeper.handle(message)  # what it causes was published before
+        return True
+
+    def look_again(self) -> bool:
+        """See Member."""
+        for how, one in self._incomplete.values():
+            start, _ = self._found(one)
+            if start.how is How.PROVISIONAL:
+                return False
+            self.wants_restart |= how is How.PROVISIONAL or start.how in RUNNING
+        return self.wants_restart
+
+    def _found(self, one: Assigned) -> tuple[Start, Sequence[Snapshot]]:
         number, keeper = one.place.partition, self.judging.keeper
         copies = self._as_known(self.disk.copies.get(number, []), one.epoch)
         try:
             stored = self._as_known(self.world.store.load("detect", number), one.epoch)
         except TransientError:
-            start = keeper.choose(number, [one], copies, final=False)
-            return None if start is None else (start, ())
-        start = keeper.choose(number, [one], [*stored, *copies], final=True)
-        assert start is not None
-        return start, stored
+            start = keeper.choose(number, [one], copies, final=self.world.bug is Bug.PROVISIONAL_KEPT)
+            return start, ()
+        return keeper.choose(number, [one], [*stored, *copies], final=True), stored
 
     def _as_known(self, snapshots: Sequence[Snapshot], epoch: str) -> list[Snapshot]:
         if self.world.bug is Bug.EPOCHS_COMPARED:
@@ -71,25 +91,29 @@ class DetectMember(Member):
 
     def _forget(self) -> None:
         self.flow.forget()
+        self._incomplete = {}
 
     def _save(self) -> Iterator[None]:
-        saving = self.flow.begin_save(self.put)
-        if saving is None:
-            return
+        for _ in range(PARTITIONS):
+            saving = self.flow.begin_save(self.put)
+            if saving is None:
+                return
+            yield from self._save_piece(saving)
+
+    def _save_piece(self, saving: Saving[StateCut]) -> Iterator[None]:
         if self.world.bug is Bug.COMMIT_BEFORE_SNAPSHOT:
             self._commit({place: offset + 1 for place, offset in self.flow.positions.items()})
         while not self._may_keep(saving):
             yield
-        stored: list[bool] = []
-        for snapshot, _ in saving.cut.snapshots:
-            yield
-            self.disk.keep(snapshot)
-            yield
-            stored.append(self._stored(snapshot))
-            if saving.cut.term != self.judging.keeper.term:
-                return
+        snapshot = saving.cut.snapshot()
         yield
-        safe = self.judging.keeper.kept(saving.cut, stored)
+        self.disk.keep(snapshot)
+        yield
+        stored = self._stored(snapshot)
+        if saving.cut.term != self.judging.keeper.term:
+            return
+        yield
+        safe = self.judging.keeper.kept(saving.cut, stored=stored)
         self._write(safe.marks)
         yield
         offsets = self.flow.to_commit(saving, safe.positions)

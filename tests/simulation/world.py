@@ -13,7 +13,7 @@ from tests.simulation.parts import CHECKS, PARTITIONS, VERDICTS, places_of
 from tests.simulation.store import SimStore
 from tests.simulation.workers import DetectMember, SinkMember
 
-STEPS: Final = 1200
+STEPS: Final = 1500
 SETTLING_ROUNDS: Final = 60
 LOSSES: Final = 2
 """Snapshots that a seed may lose: of three kept ones one is left."""
@@ -80,33 +80,36 @@ class Simulation:
         weighted: list[tuple[float, Callable[[], object]]] = [
             (3.0, self._produce),
             (4.0, self._publish),
-            (0.2, self._publish_again),
+            (0.06, self._publish_again),
             (1.0, self._trim),
             (0.12, self._crash),
             (0.2, self._restart),
             (0.05, lambda: self._rebalance("detect")),
             (0.05, lambda: self._rebalance("sink")),
-            (0.1, self._switch_store),
+            (0.4 if self.world.store.away else 0.1, self._switch_store),
             (0.1, self._lose_snapshot),
         ]
         if self.forgetful:
             weighted.append((0.06, self._forget))
+        else:
+            weighted += [(1.0, self._drop), (1.5, self._set_back)]
         weighted += [(5.0, partial(self._work, one)) for one in self._alive()]
         weights, actions = zip(*weighted, strict=True)
         self.rng.choices(actions, weights)[0]()
 
     def _work(self, member: Member) -> None:
-        if member.epoch != self.world.log.epoch and self.rng.random() < 0.3:
-            self._restart_in_new_epoch(member)
+        if member.wants_restart or (member.epoch != self.world.log.epoch and self.rng.random() < 0.3):
+            self._start_again(member)
             return
         steps: list[tuple[float, Callable[[], object]]] = [
-            (1.0, member.hear),
-            (1.5, member.load),
+            (3.0, member.hear),
+            (4.0, member.load),
             (3.0, lambda: self._take(member)),
             (5.0, member.send),
             (5.0, member.hear_acknowledgement),
-            (4.0, lambda: [member.save() for _ in range(self.rng.randint(1, 6))]),
+            (4.0, lambda: [member.save() for _ in range(self.rng.randint(1, 20))]),
             (0.2, member.trim),
+            (0.5, member.look_again),
         ]
         weights, actions = zip(*steps, strict=True)
         self.rng.choices(actions, weights)[0]()
@@ -192,8 +195,25 @@ class Simulation:
         self._fault("the broker forgets everything")
         self.world.log.forget()
 
-    def _restart_in_new_epoch(self, member: Member) -> None:
-        self.story.append(f"{member} finds another log and starts again")
+    def _drop(self, number: int | None = None) -> None:
+        place = Place(CHECKS, self.rng.randrange(PARTITIONS) if number is None else number)
+        if self.world.log.drop_committed(place, tuple(self.disks)):
+            self._fault(f"the log drops what is committed of {place}")
+
+    def _set_back(self) -> None:
+        """All machines of detect are lost, and of one partition's snapshots an old backup is put back."""
+        number = self.rng.randrange(PARTITIONS)
+        committed = self.world.log.committed.get(("detect", Place(CHECKS, number)), 0)
+        if self.world.store.set_back("detect", number, before=committed - 1):
+            self._fault(f"the store is set back to an old backup of partition {number}")
+            for disk in self.disks["detect"]:
+                disk.copies = {}
+                self._kill(disk.outbox.name)
+            if self.rng.random() < 0.5:
+                self._drop(number)
+
+    def _start_again(self, member: Member) -> None:
+        self.story.append(f"{member} starts again")
         self._kill(str(member))
         self._start(member.disk)
 
@@ -202,6 +222,7 @@ class Simulation:
     def _settle(self) -> None:
         """No more faults: everything that waits is done."""
         self.world.store.away, self.world.store.steady = False, True
+        self.world.store.repair()
         for disk in self._disks():
             member = self.members[disk.outbox.name]
             if member is None or member.epoch != self.world.log.epoch:
@@ -220,6 +241,10 @@ class Simulation:
         for _ in range(max(unsent, 1) + 2):
             self._publish()
         for member in self._alive():
+            if member.look_again() or member.wants_restart:
+                self._start_again(member)
+                moved = True
+                continue
             moved |= member.hear() | member.load()
             for place in member.places():
                 while member.take(place):

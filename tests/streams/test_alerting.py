@@ -15,6 +15,7 @@ from streams.policy import AlertPolicy, Channel
 from streams.schemas.messages import INCIDENT, INCIDENT_ID, NOON_US
 
 MINUTE_US = 60_000_000
+PARTITIONS = 4
 CHAT = Channel(name="chat", webhook_url="http://127.0.0.1/chat")
 PHONE = Channel(name="phone", webhook_url="http://127.0.0.1/phone", pages=True)
 POLICY = AlertPolicy(channels=(CHAT, PHONE), reminder_us=10 * MINUTE_US)
@@ -48,7 +49,7 @@ def record(due: Due, at_us: int, *, delivered: bool = True) -> Alert:
 class Story:
     """A fold, its channels, and what they were told, as `channel kind number`."""
 
-    alerting: Alerting = field(default_factory=lambda: Alerting(POLICY))
+    alerting: Alerting = field(default_factory=lambda: Alerting(POLICY, partitions=PARTITIONS))
     told: list[str] = field(default_factory=list)
 
     def send_all(self, minute: int, *, delivered: bool = True) -> list[str]:
@@ -184,7 +185,7 @@ def test_the_fold_does_not_depend_on_how_topics_interleave_nor_on_redeliveries(d
                 records.append(record(due, NOON_US + minute * MINUTE_US))
                 story.alerting.alert(records[-1])
     told = data.draw(st.integers(0, len(records)))
-    expected = Alerting(POLICY)
+    expected = Alerting(POLICY, partitions=PARTITIONS)
     for one in (WARNING, OUTAGE):
         expected.incident(one)
     expected.action(ACKNOWLEDGED)
@@ -193,7 +194,7 @@ def test_the_fold_does_not_depend_on_how_topics_interleave_nor_on_redeliveries(d
 
     messages: list[Incident | Alert | Action] = [WARNING, OUTAGE, *records[:told], ACKNOWLEDGED]
     mixed = data.draw(st.permutations(messages + messages))
-    found = Alerting(POLICY)
+    found = Alerting(POLICY, partitions=PARTITIONS)
     for message in mixed:
         match message:
             case Incident():

@@ -84,6 +84,7 @@ def test_a_channel_that_hangs_delays_no_other(log: TestLog, start_worker: StartW
         {"name": "good", "webhook_url": hook.url("/good")},
     ]
     worker = start_worker("alerts", channels=channels, alerts={"timeout_us": 60_000_000})
+    wait_until(lambda: worker.said('"reading"'), what="it has begun: what it finds at its start is one message")
     log.write(topics.INCIDENTS, [outage(f"i{number}") for number in range(10)])
     wait_until(lambda: len(hook.bodies("/good")) == 10, what="ten alerts at the good one", within_s=30)
     assert len(hook.bodies("/hangs")) == 1
@@ -151,6 +152,23 @@ def test_two_workers_share_no_work_and_the_second_takes_over(
     log.write(topics.INCIDENTS, [outage("i2")])
     wait_until(lambda: len(records(log)) == 2, what="the record by the other one")
     assert [body["incident"]["incident_id"] for body in hook.bodies()] == ["i1", "i2"]
+
+
+def test_what_a_sender_finds_open_at_its_start_is_one_message_with_a_record_for_each(
+    log: TestLog, start_worker: StartWorker, hook: HookServer
+) -> None:
+    """And none of what is over; the end of each is told by itself."""
+    log.write(topics.INCIDENTS, [outage("i1"), outage("over"), outage("i2"), resolved("over")])
+    worker = start_worker("alerts", channels=[{"name": "ops", "webhook_url": hook.url()}])
+    wait_until(lambda: len(records(log)) == 2, what="the records")
+    log.write(topics.INCIDENTS, [resolved("i2")])
+    wait_until(lambda: len(records(log)) == 3, what="the end of one")
+    assert worker.terminate() == 0, worker.log()
+    digest, end = hook.bodies()
+    assert sorted(one["incident_id"] for one in digest["incidents"]) == ["i1", "i2"]
+    assert (end["kind"], end["incident"]["incident_id"]) == ("resolved", "i2")
+    found = [(one.incident_id, one.kind, one.delivered, one.title) for one in records(log)]
+    assert sorted(found[:2]) == [("i1", "initial", True, digest["title"]), ("i2", "initial", True, digest["title"])]
 
 
 def last_places(worker: WorkerProcess) -> str:

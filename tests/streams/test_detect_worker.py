@@ -1,15 +1,18 @@
 """The detect worker on a real broker: killed, stopped, fed with rubbish. The pure core is the oracle."""
 
+import shutil
 import time
+from pathlib import Path
 
 from producers import topics
 from producers.contract import MAX_MESSAGE_BYTES
 from streams import codec
 from streams.contract import DeadLetter
+from streams.errors import EXIT_START_AGAIN
 from streams.policy import DetectPolicy
 from tests.streams.conftest import StartWorker
 from tests.streams.stream_of_checks import PARTITIONS, POLICY, SECOND_US, judged, messages
-from tests.streams.worker_process import TestLog, wait_until
+from tests.streams.worker_process import TestLog, away_file, wait_until
 
 TICKS = 240
 
@@ -128,3 +131,34 @@ def test_what_cannot_be_used_goes_to_the_dead_letters_and_the_flow_goes_on(
     }
     assert all(one.topic == topics.CHECKS and one.partition == 0 for one in letters if isinstance(one, DeadLetter))
     assert MAX_MESSAGE_BYTES == 1_000_000  # the broker's own bound: what is larger is refused before it is read
+
+
+def test_with_store_and_local_copy_missing_failures_are_told_and_the_true_state_follows(
+    log: TestLog, start_worker: StartWorker
+) -> None:
+    """Nothing is committed meanwhile: with the store back it ends with 75, and all is judged again with its state."""
+    start_us = start_of_stream_us()
+    worker = start_worker("detect", detect=POLICY)
+    store = worker.log_file.parent / "store"
+    for part in range(5):
+        known = {one.name for one in store.glob("detect/0/*.snapshot")}
+        write_part(log, start_us, slice(part * 100, (part + 1) * 100))
+        wait_until(lambda known=known: {one.name for one in store.glob("detect/0/*.snapshot")} - known, what="one more")  # type: ignore[misc]
+    worker.kill()
+    shutil.rmtree(Path(worker.options.data_dir) / "snapshots")
+    away_file(store).touch()
+    write_part(log, start_us, slice(500, None))
+    worker = start_worker("detect", detect=POLICY)
+    wait_until(lambda: any(b'"failing"' in one for one in log.read(topics.VERDICTS)), what="the outage is told")
+    assert worker.said("the store and the local copy are missing"), worker.log()
+    away_file(store).unlink()
+    assert worker.wait() == EXIT_START_AGAIN, worker.log()
+    worker = start_worker("detect", detect=POLICY)
+    wait_until(lambda: last_of(log, topics.VERDICTS).items() >= expected(log)[1].items(), what="all verdicts")
+    wait_until(lambda: last_of(log, topics.DEVIATIONS) == expected(log)[0], what="all deviations")
+    assert worker.terminate() == 0, worker.log()
+
+
+def last_of(log: TestLog, topic: str) -> dict[str, bytes]:
+    """Return each id's last message."""
+    return {codec.decode(topic, value).id: value for value in log.read(topic)}

@@ -18,6 +18,7 @@ from streams.group import Assigned, LogMessage, Place
 from streams.history import learn, warm
 from streams.local_state import LocalStateStore
 from streams.policy import DetectPolicy
+from tests.streams.log_ranges import Messages
 from tests.streams.timelines import INTERVAL, START, columns, detector, expectations, rows_of
 
 PLACE = Place(CHECKS, 0)
@@ -103,6 +104,7 @@ def group_of(directory: Path, kept: Kept) -> DetectGroup:
         partitions=1,
         store=LocalStateStore(directory / "store"),
         local=LocalStateStore(directory / "local"),
+        log_range=Messages(),
         history=kept,
     )
 

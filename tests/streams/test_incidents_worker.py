@@ -1,6 +1,8 @@
 """The incidents worker on a real broker: killed in the middle, it publishes what the pure core says."""
 
+import shutil
 import time
+from pathlib import Path
 
 from producers import topics
 from streams import codec
@@ -56,3 +58,35 @@ def test_a_worker_that_is_killed_in_the_middle_publishes_what_the_pure_core_says
     assert dict(found) == expected
     assert all(expected[key] == value for key, value in found)
     assert len(log.events(topics.DEAD_LETTERS)) == 1
+
+
+def test_a_worker_whose_snapshots_are_all_gone_makes_its_state_from_the_log_again(
+    log: TestLog, start_worker: StartWorker
+) -> None:
+    """So an incident that was open then is resolved under its own id, as if nothing had been."""
+    written = verdicts()
+    core = Incidents(IncidentPolicy(), Expectations(), partitions=PARTITIONS)
+    opened = 0
+    expected: dict[str, bytes] = {}
+    for row, value in enumerate(written):
+        event = codec.decode(topics.VERDICTS, value)
+        assert isinstance(event, Verdict | TickSummary)
+        expected |= {one.id: codec.encode(one) for one in core.apply(event)}
+        opened = row if any(one.kind == "outage" for one in core.open()) else opened
+    worker = start_worker("incidents")
+    kept = worker.log_file.parent / "store" / "incidents" / "0"
+    for part in range(6):
+        known = {one.name for one in kept.glob("*.snapshot")}
+        log.write(topics.VERDICTS, written[opened * part // 6 : opened * (part + 1) // 6])
+        wait_until(lambda known=known: {one.name for one in kept.glob("*.snapshot")} - known, what="one more")  # type: ignore[misc]
+    assert worker.terminate() == 0, worker.log()
+    shutil.rmtree(kept)
+    shutil.rmtree(Path(worker.options.data_dir) / "snapshots")
+    log.write(topics.VERDICTS, written[opened:])
+    worker = start_worker("incidents")
+    wait_until(lambda: {one.id for one in log.events(topics.INCIDENTS)} >= expected.keys(), what="all incidents")
+    assert worker.terminate() == 0, worker.log()
+    assert worker.said("a state is lost"), worker.log()
+    found = [(codec.decode(topics.INCIDENTS, value).id, value) for value in log.read(topics.INCIDENTS)]
+    assert dict(found) == expected
+    assert all(expected[key] == value for key, value in found)

@@ -16,13 +16,16 @@ from typing import Any, Self
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from producers import telemetry, topics
-from producers.errors import ForewarnError
+from producers.errors import ForewarnError, TransientError
 from producers.log import create_topics
 from producers.settings import LogSettings
 from streams import alerts, codec, detect, incidents
 from streams.codec import Event
+from streams.contract import Snapshot
 from streams.group import LogMessage, OutMessage
+from streams.keeper import Rules
 from streams.local_state import LocalStateStore
+from streams.log_range import KafkaRange
 from streams.policy import AlertPolicy, Channel, DetectPolicy, Expectations, IncidentPolicy
 from streams.settings import WorkerSettings
 from streams.state_group import StateGroup
@@ -176,6 +179,33 @@ class TestLog:
             consumer.close()
 
 
+class SwitchedStore:
+    """A store in a directory that is away while there is a file of its name with `.away`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._store = LocalStateStore(directory)
+        self._away = away_file(directory)
+
+    def save(self, snapshot: Snapshot) -> None:
+        """See StateStore."""
+        self._answer()
+        self._store.save(snapshot)
+
+    def load(self, group: str, partition: int) -> Sequence[Snapshot]:
+        """See StateStore."""
+        self._answer()
+        return self._store.load(group, partition)
+
+    def _answer(self) -> None:
+        if self._away.exists():
+            raise TransientError("the store is away")
+
+
+def away_file(store_dir: Path) -> Path:
+    """Return the file that makes a store be away."""
+    return store_dir.with_suffix(".away")
+
+
 class Broken:
     """A part that publishes what it reads and has a bug."""
 
@@ -188,7 +218,11 @@ class Broken:
             raise ZeroDivisionError(f"a bug at {message}")
         return [OutMessage(topic=topics.DEVIATIONS, value=message.value)]
 
-    def snapshot(self) -> bytes:
+    def freeze(self) -> "Broken":
+        """Return no state."""
+        return self
+
+    def pack(self) -> bytes:
         """Return no state."""
         return b"-"
 
@@ -206,7 +240,7 @@ def run(options: WorkerOptions) -> None:
         session_timeout_s=options.session_timeout_s,
         start_timeout_s=options.start_timeout_s,
     )
-    store = LocalStateStore(Path(options.store_dir))
+    store = SwitchedStore(Path(options.store_dir))
     if options.group == "detect":
         policy = DetectPolicy(**options.detect)
         detect.run(log, worker, policy=policy, expectations=Expectations(), store=store, history=None, marks=None)
@@ -223,7 +257,8 @@ def run(options: WorkerOptions) -> None:
         )
     elif options.group == "broken":
         local = LocalStateStore(worker.data_dir / "snapshots")
-        group = StateGroup("broken", (topics.CHECKS,), code="1", make=Broken, store=store, local=local)
+        rules = Rules(code="1", make=Broken)
+        group = StateGroup("broken", (topics.CHECKS,), rules, store=store, local=local, log_range=KafkaRange(log))
         run_worker(group, log, worker)
     else:
         channels = tuple(Channel(**one) for one in options.channels)

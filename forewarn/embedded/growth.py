@@ -1,0 +1,156 @@
+"""When the embedded broker has grown too large: it is restarted once the sink has stored all that it holds.
+
+It keeps everything in memory and forgets nothing by itself, so a restart is the only way to make it small again. What
+is not stored yet would be published again from the outboxes: nothing is lost by a restart at any time, but the work of
+publishing and judging it again is saved.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import psutil
+from kafka import KafkaConsumer, TopicPartition
+
+from producers.errors import ForewarnError
+from producers.log_client import connect
+from producers.settings import LogSettings
+from producers.topics import ALL_TOPICS
+
+LIMIT_BYTES: Final = 256 * 1024 * 1024
+"""Some days of fifty targets."""
+
+LOOK_S: Final = 10.0
+WAITS_TOO_LONG_S: Final = 600.0
+POLL_MS: Final = 200
+ENDS_WITHIN_S: Final = 10.0
+SINK: Final = "sink"
+
+Ends = Mapping[tuple[str, int], int]
+"""The offset after the last message, by topic and partition."""
+
+
+class Progress(NamedTuple):
+    """Where the log ends, and what the sink has stored of it."""
+
+    ends: Ends
+    stored: Ends
+
+
+@dataclass(slots=True)
+class Growth:
+    """Decides when to restart. Give it a look now and then; no I/O.
+
+    Attributes:
+        limit_bytes: From which size the broker is to be restarted.
+        awaited: What the log held when it was found too large; None while it is small.
+    """
+
+    limit_bytes: int = LIMIT_BYTES
+    awaited: Ends | None = None
+    since_s: float = 0.0
+    said: bool = False
+
+    def judge(self, size_bytes: int, progress: Progress, now_s: float) -> bool:
+        """Say whether to restart now: the sink has stored all that the log held when it was found too large.
+
+        Its lag is never zero for long while checks come, so what came since then does not count.
+        """
+        if size_bytes < self.limit_bytes:
+            self.awaited, self.said = None, False
+            return False
+        if self.awaited is None:
+            self.awaited, self.since_s = progress.ends, now_s
+        if all(progress.stored.get(place, 0) >= end for place, end in self.awaited.items()):
+            self.awaited, self.said = None, False
+            return True
+        return False
+
+    def complaint(self, size_bytes: int, now_s: float) -> str | None:
+        """Return a line, once, if it has waited for the sink for long."""
+        if self.awaited is None or self.said or now_s - self.since_s < WAITS_TOO_LONG_S:
+            return None
+        self.said = True
+        return f"the broker has grown to {size_bytes // 2**20} MB and cannot be restarted: the sink does not keep up"
+
+
+class GrowthWatch:
+    """Looks at the broker beside everything else: nobody waits for its answers."""
+
+    def __init__(self, growth: Growth, settings: Callable[[], LogSettings]) -> None:
+        self._growth = growth
+        self._settings = settings
+        self._next_s = 0.0
+        self._thread: threading.Thread | None = None
+        self._due = False
+
+    def due(self, pid: int) -> tuple[bool, str | None]:
+        """Return whether to restart the broker now, and a line for a person. Returns at once.
+
+        Args:
+            pid: Of the broker.
+        """
+        now_s = time.monotonic()
+        if self._due:
+            self._due = False
+            return True, None
+        if now_s < self._next_s or (self._thread is not None and self._thread.is_alive()):
+            return False, None
+        self._next_s = now_s + LOOK_S
+        size_bytes = resident_bytes(pid)
+        if size_bytes >= self._growth.limit_bytes:
+            self._thread = threading.Thread(target=self._look, args=(size_bytes,), daemon=True)
+            self._thread.start()
+        return False, self._growth.complaint(size_bytes, now_s)
+
+    def _look(self, size_bytes: int) -> None:
+        try:
+            progress = progress_of(self._settings())
+        except ForewarnError:
+            return  # it does not answer now: the next look asks again
+        self._due = self._growth.judge(size_bytes, progress, time.monotonic())
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process holds; 0 if it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def progress_of(settings: LogSettings) -> Progress:
+    """Ask the broker. Blocks for some seconds at most.
+
+    Raises:
+        LogUnavailableError, LogRefusedError: See `producers.log_client.connect`.
+    """
+    consumer = connect(KafkaConsumer, settings, group_id=SINK, enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        places = [
+            TopicPartition(topic, partition)
+            for topic in ALL_TOPICS
+            for partition in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+        stored = {(*place,): int(consumer.committed(place) or 0) for place in places}
+        return Progress(_ends(consumer, places), stored)
+    finally:
+        consumer.close(autocommit=False)
+
+
+def _ends(consumer: KafkaConsumer, places: list[TopicPartition]) -> Ends:
+    """Return the ends as fetches tell them: Tansu's ListOffsets counts the first message of the last batch only."""
+    consumer.assign(places)
+    for place, end in consumer.end_offsets(places).items():
+        consumer.seek(place, max(0, end - 1))
+    ends: dict[tuple[str, int], int] = {}
+    deadline_s = time.monotonic() + ENDS_WITHIN_S
+    while len(ends) < len(places) and time.monotonic() < deadline_s:
+        consumer.poll(timeout_ms=POLL_MS)
+        for place in places:
+            end = consumer.highwater(place)
+            if end is not None:
+                ends[place.topic, place.partition] = int(end)
+    return ends

@@ -1,0 +1,103 @@
+"""An incident about forewarn itself: what is judged is not of now."""
+
+from streams.contract import JUDGING, VERSION, Incident, LocationCount, TickSummary
+from streams.core.alert_text import text, title
+from streams.core.incidents import Incidents
+from streams.core.pace import BACK_US, BEHIND_US, GRACE_US, behind_partitions, judge_pace
+from streams.policy import SECOND_US, Expectations, IncidentPolicy
+
+NOON_US = 1_800_000_000 * SECOND_US
+MINUTE_US = 60 * SECOND_US
+
+
+def pace(known: Incident | None, now_us: int, **closed_us: int) -> tuple[Incident | None, list[str]]:
+    """Judge partitions, `p0=...`; return what is open and the effects."""
+    by_number = {int(name[1:]): us for name, us in closed_us.items()}
+    incident, told = judge_pace(known, by_number, now_us, since_us=NOON_US - 10 * MINUTE_US)
+    return incident, [one.effect for one in told]
+
+
+def test_a_partition_that_stands_still_is_told_once_and_its_end_too() -> None:
+    """Not before the bound, and not over before it has really caught up."""
+    assert pace(None, NOON_US + BEHIND_US, p0=NOON_US, p1=NOON_US) == (None, [])
+    known, effects = pace(None, NOON_US + BEHIND_US + 1, p0=NOON_US, p1=NOON_US + BEHIND_US)
+    assert effects == ["opened"]
+    assert known is not None
+    assert (known.subject, known.kind, known.page) == (JUDGING, "silence", True)
+    assert behind_partitions(known) == {0}
+    assert known.cause.startswith("judging is 5 min behind in partition 0")
+    later_us = NOON_US + 2 * BEHIND_US
+    assert pace(known, later_us, p0=NOON_US, p1=later_us) == (known, [])
+    assert pace(known, later_us, p0=later_us - BACK_US - 1, p1=later_us)[1] == []
+    over, effects = pace(known, later_us, p0=later_us - BACK_US, p1=later_us)
+    assert (over, effects) == (None, ["resolved"])
+
+
+def test_one_more_partition_is_one_more_revision() -> None:
+    """So that who reads it later knows which ones."""
+    known, _ = pace(None, NOON_US + 10 * MINUTE_US, p0=NOON_US, p1=NOON_US + 9 * MINUTE_US)
+    known, effects = pace(known, NOON_US + 20 * MINUTE_US, p0=NOON_US, p1=NOON_US + 9 * MINUTE_US)
+    assert effects == ["updated"]
+    assert known is not None
+    assert behind_partitions(known) == {0, 1}
+    assert known.cause.startswith("judging is 20 min behind in all partitions")
+
+
+def test_a_worker_that_comes_back_opens_the_same_incident() -> None:
+    """If nothing was judged meanwhile: its id is made of where judging stands still."""
+    first, _ = pace(None, NOON_US + 6 * MINUTE_US, p0=NOON_US)
+    again, _ = pace(None, NOON_US + 7 * MINUTE_US, p0=NOON_US)
+    assert first is not None
+    assert again is not None
+    assert first.incident_id == again.incident_id
+
+
+def test_right_after_a_start_old_partitions_are_no_news() -> None:
+    """After a night in which the machine was off, all of it starts at once."""
+    closed = {0: NOON_US - 480 * MINUTE_US}
+    assert judge_pace(None, closed, NOON_US + GRACE_US - 1, since_us=NOON_US) == (None, ())
+    assert judge_pace(None, closed, NOON_US + GRACE_US, since_us=NOON_US)[0] is not None
+
+
+def test_a_partition_that_was_never_judged_is_late_too() -> None:
+    """Counted from when the looking began."""
+    assert judge_pace(None, {0: -1}, NOON_US + BEHIND_US, since_us=NOON_US) == (None, ())
+    assert judge_pace(None, {0: -1}, NOON_US + BEHIND_US + 1, since_us=NOON_US)[0] is not None
+
+
+def test_the_incidents_of_an_installation_have_it_among_them_over_a_restart() -> None:
+    """Summaries say how far each partition is; the state keeps what is open."""
+    core = Incidents(IncidentPolicy(), Expectations(), partitions=2)
+    assert list(core.clock(NOON_US)) == []
+    for partition in (0, 1):
+        core.apply(summary(partition, NOON_US))
+    (opened,) = core.clock(NOON_US + 6 * MINUTE_US)
+    assert [one.incident_id for one in core.open()] == [opened.incident_id]
+    restored = Incidents(IncidentPolicy(), Expectations(), partitions=2)
+    restored.restore(core.snapshot())
+    assert list(restored.clock(NOON_US + 7 * MINUTE_US)) == []
+    for partition in (0, 1):
+        restored.apply(summary(partition, NOON_US + 7 * MINUTE_US))
+    (over,) = restored.clock(NOON_US + 7 * MINUTE_US)
+    assert (over.incident_id, over.effect) == (opened.incident_id, "resolved")
+    assert restored.open() == []
+
+
+def summary(partition: int, closed_us: int) -> TickSummary:
+    """A partition is judged up to a time."""
+    return TickSummary(
+        v=VERSION, id=f"{partition}-{closed_us}", partition=partition, slot_us=closed_us - 10 * SECOND_US,
+        width_us=10 * SECOND_US, closed_through_us=closed_us,
+        locations=[LocationCount(location="ams", reported=1, failed=0)],
+    )  # fmt: skip
+
+
+def test_a_person_reads_what_it_is_about() -> None:
+    """It is no location and no target."""
+    known, _ = pace(None, NOON_US + 6 * MINUTE_US, p3=NOON_US)
+    assert known is not None
+    now_us = NOON_US + 6 * MINUTE_US
+    assert title(known, "initial", now_us=now_us).startswith("Silence: forewarn itself: judging is 6 min behind")
+    told = text(known, "initial", now_us=now_us, watched={})
+    assert "About: forewarn itself" in told
+    assert "partition 3 is judged up to 2027-01-15 08:00:00 UTC" in told
