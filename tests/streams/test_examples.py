@@ -80,9 +80,9 @@ def test_incidents_take_in_what_detection_publishes(name: str) -> None:
     """Without a dead letter, and it changes what they know."""
     value = (ROOT / f"streams/schemas/examples/{name}.v1.json").read_bytes()
     part = IncidentsPart(Incidents(IncidentPolicy(), Expectations(), partitions=1, settle_ticks=5))
-    before = part.snapshot()
+    before = part.freeze().pack()
     assert [out.topic for out in part.handle(message(topics.VERDICTS, value))] in ([], [topics.INCIDENTS])
-    assert part.snapshot() != before
+    assert part.freeze().pack() != before
 
 
 def test_alerts_tell_of_the_incident_once_its_record_and_its_actions_are_folded() -> None:
@@ -92,9 +92,9 @@ def test_alerts_tell_of_the_incident_once_its_record_and_its_actions_are_folded(
     assert isinstance(incident, Incident)
     alone = codec.encode(msgspec.structs.replace(incident, caused_by=None))
     channel = Channel(name="ops", webhook_url="http://127.0.0.1:9/")
-    part = AlertsPart(AlertPolicy(channels=(channel,)))
+    part = AlertsPart(AlertPolicy(channels=(channel,)), partitions=1)
     part.alerting.caught_up()
-    assert part.handle(message(topics.INCIDENTS, alone)) == []
+    assert part.handle(message(topics.INCIDENTS, alone, at_us=incident.updated_at_us)) == []
     [due] = part.alerting.due(channel, incident.opened_at_us + MINUTE_US)
     assert due.incident.incident_id == incident.incident_id
     for topic, name in ((topics.ACTIONS, "action"), (topics.ALERTS, "alert")):
