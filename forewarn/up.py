@@ -17,7 +17,7 @@ from analytics.settings import StoreSettings
 from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
-from forewarn.embedded.child import Child
+from forewarn.embedded.child import BACKOFF_S, Child
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
 from forewarn.embedded.store_process import StoreProcess
@@ -54,6 +54,9 @@ class Installation:
         self._lock: IO[str] | None = None
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
+        self._unprepared = False  # the broker is a new one, and the topics are not made yet
+        self._failures = 0  # of starting store or broker again, in a row
+        self._again_s = 0.0  # not before
         self._nursery = Nursery(data_dir)
         self._launch: Launch = self._nursery.spawn if FORKING_IS_SAFE else popen
 
@@ -126,28 +129,42 @@ class Installation:
         """Look after everything once; call it about five times a second.
 
         Returns:
-            A line for each thing that had ended and is started again.
+            A line for each thing that had ended and is started again, or that could not be and is tried again later.
         """
         said: list[str | None] = []
         self._store.care()
         self._broker.care()
-        if not self._store.running:
-            said.append("the store ended; it is started again")
-            self._store.start()  # same address, same token: nobody need be told
-        if not self._broker.running:
-            said.append("the broker ended; it is started again with an empty log, and outboxes are published again")
-            said += self._restart_broker()
+        if time.monotonic() >= self._again_s:
+            try:
+                for line in self._care_for_store_and_broker():
+                    said.append(line)  # noqa: PERF402 - what was said before an error is kept
+                self._failures = 0
+            except (ForewarnError, OSError) as error:
+                wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+                self._failures += 1
+                self._again_s = time.monotonic() + wait_s
+                said.append(f"{error}; tried again in {wait_s:g} s")
         said += [child.care() for child in self.children]
         return [line for line in said if line is not None]
 
-    def _restart_broker(self) -> Iterator[str]:
-        # The workers hold positions of the old epoch: they are ended before the new log has its first message.
-        workers = [child for child in self.children if child.name in WORKERS]
-        yield from _end(workers, signal.SIGKILL, CHILDREN_END_S)
-        self._broker.start()
-        self._prepare()
-        for worker in workers:
-            worker.start()
+    def _care_for_store_and_broker(self) -> Iterator[str]:
+        if not self._store.running:
+            self._store.start()  # same address, same token: nobody need be told
+            yield "the store ended; it is started again"
+        if not self._broker.running:
+            # The workers hold positions of the old epoch: they are ended before the new log has its first message.
+            yield "the broker ended; it is started again with an empty log, and outboxes are published again"
+            yield from _end(self._workers(), signal.SIGKILL, CHILDREN_END_S)
+            self._unprepared = True
+            self._broker.start()
+        if self._unprepared:
+            self._prepare()
+            self._unprepared = False
+            for worker in self._workers():
+                worker.start()
+
+    def _workers(self) -> list[Child]:
+        return [child for child in self.children if child.name in WORKERS]
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of everything that lives, by name; this process is `up`."""
@@ -174,7 +191,7 @@ class Installation:
         """
         deadline_s = time.monotonic() + CHILDREN_END_S
         producers = [child for child in self.children if child.name not in WORKERS]
-        workers = [child for child in self.children if child.name in WORKERS]
+        workers = self._workers()
         for child in producers:
             child.signal(signal.SIGTERM)
         _wait(producers, FLOW_S)

@@ -5,7 +5,7 @@ from typing import Final
 from producers.errors import ForewarnError
 
 EXIT_BUG: Final = 70
-EXIT_NEW_EPOCH: Final = 75
+EXIT_START_AGAIN: Final = 75
 
 
 class DeliveryError(ForewarnError):
@@ -23,7 +23,13 @@ class DeliveryError(ForewarnError):
 class EpochChangedError(ForewarnError):
     """The log under our topics is another one than at the start. The process ends and its supervisor starts it."""
 
-    exit_code = EXIT_NEW_EPOCH
+    exit_code = EXIT_START_AGAIN
+
+
+class MessagesSkippedError(ForewarnError):
+    """The client left out messages that the log has. The process ends before anything is lost, and reads them again."""
+
+    exit_code = EXIT_START_AGAIN
 
 
 class WorkerFailedError(ForewarnError):

@@ -84,9 +84,15 @@ def strike(deployment: Chaos, fault: Fault) -> Done:
     """Carry a fault out; return when its part runs again."""
     pid = wait_for(f"{fault.name} runs", lambda: deployment.pids().get(fault.name), within_s=AGAIN_S)
     from_us = time.time_ns() // 1000
+
+    def is_another() -> bool:
+        if deployment.failure is not None:
+            raise deployment.failure
+        return deployment.pids().get(fault.name, pid) != pid
+
     if fault.how == "kill":
         os.kill(pid, signal.SIGKILL)
-        wait_for(f"{fault.name} runs again", lambda: deployment.pids().get(fault.name, pid) != pid, within_s=AGAIN_S)
+        wait_for(f"{fault.name} runs again", is_another, within_s=AGAIN_S)
     elif fault.how == "stop":
         os.kill(pid, signal.SIGSTOP)
         time.sleep(fault.seconds)

@@ -207,4 +207,5 @@ def _weigh(found: Found, judged: Judged, play: Play, deployment: Chaos, result: 
         "requests": len(found.posted),
         "requests_repeated": repeats,
         "sender_ends": len(ends_us),
+        "skips_noticed": sum(text.count("were skipped: reading them again") for text in deployment.outputs().values()),
     }
