@@ -1,6 +1,8 @@
 """A recorded hour of 500 targets x 3 locations, and every part killed, stopped and cut off while it is played.
 
     python -m benchmarks.chaos [--quick] [--seed N] [--kills N] [--log tansu|kafka]
+    python -m benchmarks.chaos --part cases   # full disks (needs root), damaged files, a wrong clock
+    python -m benchmarks.chaos --part fuzz    # messages that are nearly right
 
 See docs/chaos.md. Prints what was done to whom, then each check with what is wrong; ends with one line of JSON, and
 with exit code 1 if anything is wrong.
@@ -15,10 +17,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.chaos.cases import run_cases
 from benchmarks.chaos.faults import plan
+from benchmarks.chaos.fuzz import fuzz
 from benchmarks.chaos.installations import LOCATIONS
 from benchmarks.chaos.recording import record
-from benchmarks.chaos.run import Plan, Result, run
+from benchmarks.chaos.run import Plan, Result, Tell, run
 
 SHOWN = 8
 
@@ -41,29 +45,25 @@ def main() -> int:
     parser.add_argument("--interval", type=int, help="seconds between two ticks as they are played")
     parser.add_argument("--silence", type=float, help="seconds for which one producer is stopped so that it is noticed")
     parser.add_argument("--directory", type=Path, help="keep everything here")
+    parser.add_argument("--part", choices=("play", "cases", "fuzz"), default="play")
+    parser.add_argument("--messages", type=int, default=100_000, help="of --part fuzz")
     chosen = parser.parse_args()
-    targets, ticks, interval_s, kills = (40, 24, 1, 5) if chosen.quick else (500, 120, 10, 100)
-    targets, ticks = chosen.targets or targets, chosen.ticks or ticks
-    kills = kills if chosen.kills is None else chosen.kills
-    recording = record(chosen.seed, targets=targets, locations=LOCATIONS, ticks=ticks)
-    faults = plan(chosen.seed, kills=kills, locations=LOCATIONS, silence_s=chosen.silence)
-    planned = Plan(
-        log=chosen.log,
-        recording=recording,
-        faults=faults,
-        interval_s=chosen.interval or interval_s,
-    )
-    tell(f"{targets} targets x {len(LOCATIONS)} locations, {ticks} ticks, {recording.events}; {len(faults)} faults")
     began_s = time.monotonic()
 
     def timed(line: str) -> None:
         tell(f"{time.monotonic() - began_s:7.1f} s  {line}")
 
-    with tempfile.TemporaryDirectory(prefix="forewarn-chaos-") as directory:
-        result = run(planned, chosen.directory or Path(directory), timed)
+    with tempfile.TemporaryDirectory(prefix="forewarn-chaos-") as made:
+        directory = chosen.directory or Path(made)
+        if chosen.part == "play":
+            result = _play(chosen, directory, timed)
+        elif chosen.part == "cases":
+            result = run_cases(chosen.seed, directory, timed)
+        else:
+            result = fuzz(chosen.seed, 3_000 if chosen.quick else chosen.messages, directory)
     _show(result)
     figures = {
-        "benchmark": "chaos",
+        "benchmark": f"chaos {chosen.part}",
         "log": chosen.log,
         "seed": chosen.seed,
         "faults": dict(Counter(one.fault.how for one in result.done)),
@@ -74,6 +74,17 @@ def main() -> int:
     }
     tell(json.dumps(figures))
     return 1 if figures["wrong"] else 0
+
+
+def _play(chosen: argparse.Namespace, directory: Path, told: Tell) -> Result:
+    targets, ticks, interval_s, kills = (40, 24, 1, 5) if chosen.quick else (500, 120, 10, 100)
+    targets, ticks = chosen.targets or targets, chosen.ticks or ticks
+    kills = kills if chosen.kills is None else chosen.kills
+    recording = record(chosen.seed, targets=targets, locations=LOCATIONS, ticks=ticks)
+    faults = plan(chosen.seed, kills=kills, locations=LOCATIONS, silence_s=chosen.silence)
+    tell(f"{targets} targets x {len(LOCATIONS)} locations, {ticks} ticks, {recording.events}; {len(faults)} faults")
+    planned = Plan(log=chosen.log, recording=recording, interval_s=chosen.interval or interval_s)
+    return run(planned, faults, directory, told)
 
 
 def _show(result: Result) -> None:

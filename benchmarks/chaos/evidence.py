@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,21 +62,21 @@ def identity(row: Row) -> Check:
     return row["target"], row["probe"], row["location"], row["scheduled_at"]
 
 
-def completeness(found: Found, play: Play, through_us: int) -> list[str]:
-    """Every tick of the recording is stored once for every target at every location, up to `through_us`."""
+def completeness(found: Found, play: Play, is_excused: Callable[[str, int], bool]) -> list[str]:
+    """Every tick of the recording is stored once for every target at every location, but for those that are excused."""
     ticks: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in found.checks:
-        if play.start_us <= row["scheduled_at"] <= through_us:
+        if play.start_us <= row["scheduled_at"] < play.end_us:
             ticks[row["target"], row["location"]].append(row["scheduled_at"])
     wrong = []
     for number in range(play.recording.targets):
         target = f"main/{target_name(number)}"
         offset_us = tick_offset_us(target, "front", play.interval_us)
         first_us = play.start_us + (offset_us - play.start_us) % play.interval_us
-        expected = list(range(first_us, through_us + 1, play.interval_us))
+        expected = list(range(first_us, play.end_us, play.interval_us))
         for location in play.recording.locations:
             stored = Counter(ticks[target, location])
-            lacking = [tick for tick in expected if not stored[tick]]
+            lacking = [tick for tick in expected if not stored[tick] and not is_excused(location, tick)]
             twice = [tick for tick, times in stored.items() if times > 1]
             foreign = sorted(stored.keys() - set(expected))
             if lacking or twice or foreign:

@@ -5,18 +5,24 @@ They are handed to the very groups that read the topics, and what the sink makes
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 import producers.schemas
 import streams.schemas
+from analytics.migrate import migrate
 from analytics.settings import StoreSettings
 from analytics.sink import Sink
-from producers import codec as checks_codec
+from benchmarks.chaos.run import Result
+from forewarn.embedded.store_process import StoreProcess
 from producers.contract import DEAD_LETTER_REASONS, MAX_MESSAGE_BYTES
 from producers.errors import InvalidEvent
 from producers.topics import ACTIONS, ALERTS, CHECKS, DEAD_LETTERS, DEVIATIONS, INCIDENTS, VERDICTS
@@ -219,6 +225,34 @@ class Readers:
             self.wrong.append(f"the store does not take one of {batches} messages")
 
 
+def fuzz(seed: int, count: int, directory: Path) -> Result:
+    """Hand so many messages to the groups, and store in a store of their own what becomes rows."""
+    store = StoreProcess(directory / "store")
+    store.start()
+    try:
+        migrate(store.settings)
+        with unsaid():
+            readers = through_the_readers(seed, count, store.settings)
+    finally:
+        store.stop()
+    missing = count - readers.ended.total()
+    wrong = {
+        "each message a row or a dead letter": readers.wrong,
+        "every message ended": [f"{missing} did not"] if missing else [],
+    }
+    return Result(wrong=wrong, counts={"messages": count, **dict(sorted(readers.ended.items()))})
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Say nothing of each message that cannot be used for the time of the block."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+
+
 def through_the_readers(seed: int, count: int, store: StoreSettings) -> Readers:
     """Hand so many messages to the groups, and store what becomes rows."""
     readers = Readers(store)
@@ -228,15 +262,3 @@ def through_the_readers(seed: int, count: int, store: StoreSettings) -> Readers:
             readers.store()
     readers.store()
     return readers
-
-
-def is_usable(topic: str, value: bytes) -> bool:
-    """Whether a reader of a topic decodes a message."""
-    try:
-        if topic == CHECKS:
-            checks_codec.decode(value, log_timestamp_us=time.time_ns() // 1000)
-        else:
-            codec.decode(topic, value)
-    except InvalidEvent:
-        return False
-    return True
