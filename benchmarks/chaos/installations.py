@@ -33,7 +33,7 @@ _TEXT: Final = """\
 version: 1
 locations: [{locations}]
 detection: {{warm_up_checks: 20, slot: {slot_s}s}}
-producer: {{pack: 500ms}}
+producer: {{pack: 1s}}
 alerts:
   channels:
     - name: hook
