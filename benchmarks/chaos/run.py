@@ -26,7 +26,8 @@ FILLED: Final = 0.92
 START_S: Final = 180.0
 BEGIN_US: Final = 1_000_000
 BETWEEN_S: Final = 1.0
-REST_S: Final = 120.0
+REST_S: Final = 300.0
+NOTHING_NEW_S: Final = 40.0
 LOOK_EVERY_S: Final = 1.0
 
 PAUSED: Final = "Thread keepalive is not responding"
@@ -162,9 +163,7 @@ def finish(stage: Stage, done: list[Done], expected: Expected) -> Result:
     deployment, play = stage.deployment, stage.play
     _sleep_until(play.end_us + 2 * play.interval_us)
     config = load(deployment.config_file, parts=())
-    sql = "SELECT count() AS n FROM checks WHERE toUnixTimestamp64Micro(scheduled_at) BETWEEN %(start)s AND %(end)s - 1"
-    count = play.recording.targets * len(LOCATIONS) * play.recording.ticks
-    _rests(lambda: query(deployment.store, sql, start=play.start_us, end=play.end_us)[0]["n"] >= count)
+    _rests(_Complete(deployment, play))
     for location in LOCATIONS:
         deployment.end(f"producer {location}")
     stage.tell("the producers have ended")
@@ -179,6 +178,26 @@ def finish(stage: Stage, done: list[Done], expected: Expected) -> Result:
     _rests(lambda: _is_still(deployment))
     stage.tell("everything has come to rest")
     return _weigh(_read(deployment, late), judged, stage, done, expected)
+
+
+class _Complete:
+    """Whether the store has all checks of the recording, or has got none of those that lack for a while."""
+
+    def __init__(self, deployment: Chaos, play: Play) -> None:
+        self._deployment = deployment
+        self._play = play
+        self._expected = play.recording.targets * len(LOCATIONS) * play.recording.ticks
+        self._last = 0
+        self._since_s = time.monotonic()
+
+    def __call__(self) -> bool:
+        sql = "SELECT count() AS n FROM checks WHERE toUnixTimestamp64Micro(scheduled_at) >= %(start)s"
+        sql += " AND toUnixTimestamp64Micro(scheduled_at) < %(end)s"
+        times = {"start": self._play.start_us, "end": self._play.end_us}
+        count = int(query(self._deployment.store, sql, **times)[0]["n"])
+        if count != self._last:
+            self._last, self._since_s = count, time.monotonic()
+        return count >= self._expected or time.monotonic() - self._since_s > NOTHING_NEW_S
 
 
 def _is_still(deployment: Chaos) -> bool:

@@ -30,7 +30,7 @@ from tests.integration.config import Watched
 from tests.integration.local import Local
 
 CARE_EVERY_S: Final = 0.2
-COMMAND_S: Final = 60.0
+COMMAND_S: Final = 300.0
 END_S: Final = 30.0
 LAST_LINES: Final = 25
 
