@@ -17,6 +17,7 @@ from benchmarks.chaos.front import Front
 from benchmarks.chaos.recording import Recording, target_name
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker, free_port
+from forewarn.embedded.child import Child
 from forewarn.embedded.process import Launch, Process, popen
 from forewarn.embedded.store_process import StoreProcess
 from forewarn.up import Installation
@@ -153,6 +154,10 @@ class _Installation(Installation):
     def _start_one(self, command: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> Process:
         launch = popen if player.__name__ in command else self._fork
         return launch(command, log_file, environment)
+
+    def _workers(self) -> list[Child]:
+        # The other detect workers too: whoever holds positions of a log ends before the next one has a message.
+        return [child for child in self.children if not child.name.startswith("producer")]
 
     def _command(self, *words: str) -> list[str]:
         if words[0] == "producer":
