@@ -6,15 +6,16 @@ brings it.
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Coroutine, Iterable
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import psutil
 
 CHUNK_BYTES: Final = 65536
-WITHIN_S: Final = 10.0
 
 EVERYBODY: Final = frozenset({-1})
 
@@ -33,55 +34,82 @@ class _Connection:
 
 
 class Front:
-    """Forwards from `port` to `server_port` on loopback. Use it as a context.
+    """Forwards from `port` to `server_port` on loopback, in a process of its own. Use it as a context.
 
     Attributes:
         port: Where it listens, once entered.
-        server_port: May be set later; until then connections are closed at once.
     """
 
     def __init__(self) -> None:
         self.port = 0
-        self.server_port = 0
-        self._cut: frozenset[int] = frozenset()
-        self._connections: set[_Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="front", daemon=True)
+        self._server_port = 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._do(self._listen())
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = self._answer()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # that is how it learns that it is over
+        self._process.wait()
+
+    @property
+    def server_port(self) -> int:
+        """Where the server listens; until it is set connections are closed at once."""
+        return self._server_port
+
+    @server_port.setter
+    def server_port(self, port: int) -> None:
+        self._server_port = port
+        self._ask({"server_port": port})
 
     def cut(self, pids: Iterable[int]) -> None:
         """Let nothing pass between the server and these processes (EVERYBODY: all), old connections and new ones."""
-        self._do(self._set_cut(frozenset(pids)))
+        self._ask({"cut": sorted(pids)})
 
     def heal(self) -> None:
         """Let everything pass again."""
-        self._do(self._set_cut(frozenset()))
+        self._ask({"cut": []})
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=WITHIN_S)
+    def _ask(self, what: dict[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        self._answer()
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
 
-    async def _end(self) -> None:
-        self._server.close()
+
+class _Forwarder:
+    """What the process does: a line of JSON for each request, answered by a number."""
+
+    def __init__(self) -> None:
+        self._server_port = 0
+        self._cut: frozenset[int] = frozenset()
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Forward until standard input ends."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        _say(server.sockets[0].getsockname()[1])
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            asked = json.loads(line)
+            self._server_port = asked.get("server_port", self._server_port)
+            if "cut" in asked:
+                self._set_cut(frozenset(asked["cut"]))
+            _say(0)
+        server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _set_cut(self, pids: frozenset[int]) -> None:
+    def _set_cut(self, pids: frozenset[int]) -> None:
         self._cut = pids
         ports = _ports_of(pids)
         for connection in self._connections:
@@ -112,7 +140,7 @@ class Front:
     async def _forward(
         self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         ways = [
             asyncio.create_task(_pass(connection, reader, server_writer)),
             asyncio.create_task(_pass(connection, server_reader, writer)),
@@ -124,6 +152,11 @@ class Front:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             server_writer.close()
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 async def _pass(connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,3 +174,7 @@ def _ports_of(pids: frozenset[int]) -> frozenset[int]:
         with contextlib.suppress(psutil.Error):
             ports.update(one.laddr.port for one in psutil.Process(pid).net_connections(kind="tcp4") if one.laddr)
     return frozenset(ports)
+
+
+if __name__ == "__main__":
+    asyncio.run(_Forwarder().run())

@@ -30,11 +30,14 @@ from tests.integration.local import Local
 DETECTS: Final = ("detect", "detect 2", "detect 3")
 LOCATIONS: Final = ("ams", "fra", "nyc")
 
+PACKED_FROM_S: Final = 10
+"""From this interval on a message waits two seconds for more checks: lateness is ten times as long."""
+
 _TEXT: Final = """\
 version: 1
 locations: [{locations}]
 detection: {{warm_up_checks: 20, slot: {slot_s}s}}
-producer: {{pack: 1s}}
+producer: {{pack: {pack}}}
 alerts:
   channels:
     - name: hook
@@ -82,6 +85,7 @@ class Play:
             locations=", ".join(f"{{name: {name}}}" for name in self.recording.locations),
             interval_s=interval_s,
             slot_s=min(interval_s, 10),
+            pack="2s" if interval_s >= PACKED_FROM_S else "200ms",
             hook=hook,
         )
         names = map(target_name, range(self.recording.targets))
