@@ -22,6 +22,9 @@ TOLERANCE: Final = 1e-6
 NOTICE_US: Final = 60_000_000
 """A producer that is started again has reported by then what it missed."""
 
+SILENCE_US: Final = 60_000_000
+"""After so long without a check a location is silent, at the intervals that are played."""
+
 UNDER_WAY_US: Final = 2_000_000
 """A check that was run so shortly before a kill may not have reached the spool."""
 
@@ -112,6 +115,28 @@ def missed(found: Found, done: Sequence[Done]) -> list[str]:
                 wrong.append(f"{identity(row)} is missed ({row['reason']}), and nothing was done to its producer then")
         elif any(one.fault.how == "kill" and one.from_us < tick_us < one.until_us for one in hits):
             wrong.append(f"{identity(row)} was run by a producer that was dead")
+    return wrong
+
+
+def silences(found: Found, done: Sequence[Done]) -> list[str]:
+    """A location is told to be silent while its producer was away for longer than SILENCE_US, and at no other time."""
+    told = [(row["location"], row["began_at"]) for row in found.incidents if row["kind"] == "silence"]
+    away = [one for one in done if one.fault.name.startswith("producer ")]
+
+    def fits(one: Done, location: str, began_us: int) -> bool:
+        return one.fault.name == f"producer {location}" and one.from_us - NOTICE_US <= began_us <= one.until_us
+
+    wrong = [
+        f"{one.fault.name} was away from {one.from_us} to {one.until_us}, and nobody said so"
+        for one in away
+        if one.until_us - one.from_us > SILENCE_US + NOTICE_US and not any(fits(one, *silence) for silence in told)
+    ]
+    long_away = [one for one in away if one.until_us - one.from_us > SILENCE_US - UNDER_WAY_US]
+    wrong += [
+        f"{location} is told to be silent from {began_us} on, and its producer was not away"
+        for location, began_us in told
+        if not any(fits(one, location, began_us) for one in long_away)
+    ]
     return wrong
 
 

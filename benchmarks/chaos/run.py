@@ -241,6 +241,7 @@ def _weigh(found: Found, judged: Judged, stage: Stage, done: list[Done], expecte
         "every check stored once": evidence.completeness(found, play, expected.is_excused),
         "checks as recorded": evidence.truth(found, play),
         "missed ticks where a producer was hit": evidence.missed(found, done),
+        "silences where a producer was away for long": evidence.silences(found, done),
         "summaries count the checks": evidence.summed_up(found, play),
         "verdicts of the core": evidence.verdicts(found, judged),
         "deviations of the core": evidence.deviations(found, judged),
