@@ -16,7 +16,7 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 3  # broker or store
     REFUSED = 4  # wrong credentials, locked, port taken, not writable
     BUG = 70
-    RESTART = 75  # the log has another epoch, or a state was found: the supervisor starts the process again
+    RESTART = 75  # another epoch, messages skipped, or a state was found: the supervisor starts the process again
     INTERRUPTED = 130
 
 

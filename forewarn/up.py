@@ -17,7 +17,7 @@ from analytics.settings import StoreSettings
 from forewarn.baselines import latency_baselines
 from forewarn.config import Config
 from forewarn.embedded.broker import TansuBroker
-from forewarn.embedded.child import Child
+from forewarn.embedded.child import BACKOFF_S, Child
 from forewarn.embedded.growth import LIMIT_BYTES, Growth, GrowthWatch, resident_bytes
 from forewarn.embedded.nursery import FORKING_IS_SAFE, Nursery
 from forewarn.embedded.process import LEAN, Launch, popen
@@ -26,6 +26,7 @@ from forewarn.errors import CommandError, DataDirectoryError, ExitCode
 from forewarn.leash import PARENT
 from forewarn.runtime import Runtime, remove_runtime, write_runtime
 from forewarn.up_observation import UpObservation, health
+from producers.errors import ForewarnError
 from producers.settings import LogSettings
 
 WORKERS: Final = ("sink", "detect", "incidents", "alerts")
@@ -80,6 +81,9 @@ class Installation:
         self._broker = TansuBroker(data_dir)
         self._store = StoreProcess(data_dir / "store", port=config.embedded_store_port)
         self._growth = GrowthWatch(Growth(broker_limit_bytes), self.log_settings)
+        self._unprepared = False  # the broker is a new one, and the topics are not made yet
+        self._failures = 0  # of starting store or broker again, in a row
+        self._again_s = 0.0  # not before
         self._nursery = Nursery(data_dir)
         self._observe = (observe_host, observe_port)
         self._observation: UpObservation | None = None
@@ -174,22 +178,42 @@ class Installation:
         """Look after everything once; call it about five times a second.
 
         Returns:
-            A line for each thing that had ended and is started again, and what the last start had to say.
+            A line for each thing that had ended and is started again, or that could not be and is tried again later;
+            and what the last start had to say.
         """
         said: list[str | None] = list(self._told)
         self._told.clear()
         self._store.care()
         self._broker.care()
-        if not self._store.running:
-            said.append("the store ended; it is started again")
-            self._store.start()  # same address, same token: nobody need be told
-        if not self._broker.running:
-            said.append("the broker ended; it is started again with an empty log, and outboxes are published again")
-            said += self._restart_broker(signal.SIGKILL)
-        elif self._broker.process is not None:
-            said += self._care_for_size(self._broker.process.pid)
+        if time.monotonic() >= self._again_s:
+            try:
+                for line in self._care_for_store_and_broker():
+                    said.append(line)  # noqa: PERF402 - what was said before an error is kept
+                self._failures = 0
+            except (ForewarnError, OSError) as error:
+                wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+                self._failures += 1
+                self._again_s = time.monotonic() + wait_s
+                said.append(f"{error}; tried again in {wait_s:g} s")
         said += [child.care() for child in self.children]
         return [line for line in said if line is not None]
+
+    def _care_for_store_and_broker(self) -> Iterator[str | None]:
+        if not self._store.running:
+            self._store.start()  # same address, same token: nobody need be told
+            yield "the store ended; it is started again"
+        if not self._broker.running and not self._unprepared:
+            yield "the broker ended; it is started again with an empty log, and outboxes are published again"
+            yield from self._renew_broker(signal.SIGKILL)
+        elif self._broker.process is not None and not self._unprepared:
+            yield from self._care_for_size(self._broker.process.pid)
+        if self._unprepared:
+            if not self._broker.running:
+                self._broker.start()
+            self._prepare()
+            self._unprepared = False
+            for worker in self._workers():
+                worker.start()
 
     def _care_for_size(self, pid: int) -> Iterator[str | None]:
         """Restart a broker that has grown too large, when what it holds is stored."""
@@ -197,17 +221,18 @@ class Installation:
         yield complaint
         if due:
             yield f"the broker has grown to {resident_bytes(pid) // 2**20} MB; all of it is stored, and it starts anew"
-            yield from self._restart_broker(signal.SIGTERM)
+            yield from self._renew_broker(signal.SIGTERM)
 
-    def _restart_broker(self, end_workers: signal.Signals) -> Iterator[str]:
+    def _renew_broker(self, end_workers: signal.Signals) -> Iterator[str]:
+        """Begin a new log; the workers start when it is prepared."""
         # The workers hold positions of the old epoch: they are ended before the new log has its first message.
-        workers = [child for child in self.children if child.name in WORKERS]
-        yield from _end(workers, end_workers, CHILDREN_END_S)
+        self._unprepared = True
+        yield from _end(self._workers(), end_workers, CHILDREN_END_S)
         self._broker.stop()
         self._broker.start()
-        self._prepare()
-        for worker in workers:
-            worker.start()
+
+    def _workers(self) -> list[Child]:
+        return [child for child in self.children if child.name in WORKERS]
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of everything that lives, by name; this process is `up`."""
@@ -234,7 +259,7 @@ class Installation:
         """
         deadline_s = time.monotonic() + CHILDREN_END_S
         producers = [child for child in self.children if child.name not in WORKERS]
-        workers = [child for child in self.children if child.name in WORKERS]
+        workers = self._workers()
         for child in producers:
             child.signal(signal.SIGTERM)
         _wait(producers, FLOW_S)

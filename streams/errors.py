@@ -32,6 +32,12 @@ class StateFoundError(ForewarnError):
     exit_code = EXIT_START_AGAIN
 
 
+class MessagesSkippedError(ForewarnError):
+    """The client left out messages that the log has. The process ends before anything is lost, and reads them again."""
+
+    exit_code = EXIT_START_AGAIN
+
+
 class WorkerFailedError(ForewarnError):
     """A bug of ours or of Faust's stopped the worker; nothing of the message at hand was acknowledged."""
 

@@ -97,15 +97,20 @@ class Flow(Generic[Cut]):
         self._generation += 1
         self._group.revoke()
 
+    def gap_before(self, place: Place, offset: int) -> tuple[int, int] | None:
+        """Return the first and last offset between what was taken in of a place and this one, if any are there."""
+        position = self.positions.get(place)
+        return (position + 1, offset - 1) if position is not None and offset > position + 1 else None
+
     def take(self, message: LogMessage) -> Taken | None:
         """Take in a message; None if it is included already or not ours. One step: nothing comes in between."""
         position = self.positions.get(message.place)
         if position is None or message.offset <= position:
             return None
+        missing = self.gap_before(message.place, message.offset)
         outputs = self._group.handle(message)
         self.positions[message.place] = message.offset
         self.logged_us[message.place] = message.timestamp_us
-        missing = (position + 1, message.offset - 1) if message.offset > position + 1 else None
         return Taken(outputs, missing)
 
     def begin_save(self, outputs: int) -> Saving[Cut] | None:

@@ -1,12 +1,12 @@
-"""Where the partitions of a log begin and end.
+"""Where the partitions of a log begin and end, and what it has from an offset on.
 
 The end is asked by a fetch, not by ListOffsets: Tansu answers that with the offset after the *first* message of the
 last batch.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -19,6 +19,8 @@ from streams.group import Place
 
 TIMEOUT_S: Final = 10.0
 FETCH_WAIT_MS: Final = 50
+
+Answer = TypeVar("Answer")
 
 
 class Bounds(NamedTuple):
@@ -36,13 +38,34 @@ async def log_bounds(log: LogSettings, places: Sequence[Place]) -> dict[Place, B
     """
     if not places:
         return {}
-    client = aiokafka.AIOKafkaConsumer(**client_options(log, "forewarn-ends"), max_poll_records=1)
+    return await _with_client(log, lambda client: _ask(client, places))
+
+
+async def first_from(log: LogSettings, place: Place, offset: int) -> int:
+    """Return the offset of the first message that a place has at or after `offset`; there must be one.
+
+    Raises:
+        LogUnavailableError: The broker does not answer in time.
+    """
+
+    async def ask(client: aiokafka.AIOKafkaConsumer) -> int:
+        partition = aiokafka.TopicPartition(*place)
+        client.assign([partition])
+        client.seek(partition, offset)
+        return int((await client.getone(partition)).offset)
+
+    return await _with_client(log, ask)
+
+
+async def _with_client(log: LogSettings, ask: Callable[[aiokafka.AIOKafkaConsumer], Awaitable[Answer]]) -> Answer:
+    options = client_options(log, "forewarn-ends")
+    client = aiokafka.AIOKafkaConsumer(**options, max_poll_records=1, auto_offset_reset="earliest")
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await client.start()
-            return await _ask(client, places)
+            return await ask(client)
     except (KafkaError, TimeoutError) as error:
-        raise LogUnavailableError(f"the broker does not say where the log ends: {error!r}") from error
+        raise LogUnavailableError(f"the broker does not say what its log has: {error!r}") from error
     finally:
         await client.stop()
 

@@ -12,6 +12,7 @@ import datetime as dt
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,12 +149,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What an HttpServer was asked; header names are in lower case."""
+    """What an HttpServer was asked, and when (microseconds UTC); header names are in lower case."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    at_us: int = field(default_factory=lambda: time.time_ns() // 1000)
 
 
 class HttpServer(TcpServer):

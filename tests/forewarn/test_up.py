@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -22,7 +23,7 @@ from forewarn.config import load
 from forewarn.embedded.process import popen
 from forewarn.errors import DataDirectoryError, ExitCode
 from forewarn.runtime import FILE_NAME
-from forewarn.up import Installation, lock_data_dir
+from forewarn.up import WORKERS, Installation, lock_data_dir
 from producers.errors import ForewarnError
 from producers.outbox import Outbox
 from producers.topics import CHECKS
@@ -290,3 +291,40 @@ def test_a_broker_that_has_grown_is_started_anew_when_the_sink_has_stored_what_i
         assert ticks == distinct == seconds + 1
     finally:
         made.stop()
+
+
+def test_a_store_that_dies_while_the_broker_is_made_anew_ends_nothing(tmp_path: Path) -> None:
+    """What could not be prepared is said and tried again; the workers start when the new log has its topics."""
+    made = installation(tmp_path)
+    try:
+        made.start()
+        pids = made.pids()
+        port = urlsplit(made.store_settings().url).port
+        psutil.Process(pids["store"]).kill()
+        psutil.Process(pids["broker"]).kill()
+        with taken(port or 0):  # so the store cannot come back
+            assert "tried again in" in cared_for(made)
+        told: list[str] = []
+
+        def all_run() -> bool:
+            told.extend(made.care())
+            return set(made.pids()) == set(pids) and all(child.running for child in made.children)
+
+        wait_until(all_run)
+        assert any(line.startswith("the broker ended; it is started again") for line in told)
+        assert {made.pids()[name] for name in ("store", "broker", *WORKERS)}.isdisjoint(pids.values())
+    finally:
+        made.stop()
+
+
+def taken(port: int) -> socket.socket:
+    """Listen on the port of a process that was killed, as soon as it has gone."""
+    found: list[socket.socket] = []
+
+    def take() -> bool:
+        with suppress(OSError):
+            found.append(socket.create_server(("127.0.0.1", port)))
+        return bool(found)
+
+    wait_until(take)
+    return found[0]

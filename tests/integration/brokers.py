@@ -72,9 +72,9 @@ class Kafka:
         return replace(self.log, username=name, password=self.passwords[name]) if self.passwords else self.log
 
 
-def start_plain(directory: Path) -> Kafka:
-    """Start one without any security."""
-    broker = ApacheKafkaBroker(directory, jars=apache_kafka_jars())
+def start_plain(directory: Path, *, port: int = 0, advertised_port: int = 0) -> Kafka:
+    """Start one without any security; see ApacheKafkaBroker for the ports."""
+    broker = ApacheKafkaBroker(directory, jars=apache_kafka_jars(), port=port, advertised_port=advertised_port)
     broker.start()
     return Kafka(broker=broker, log=LogSettings(bootstrap=(broker.bootstrap,)))
 

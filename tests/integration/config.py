@@ -1,7 +1,8 @@
 """The config that every installation under test runs: one target a test, so that tests do not meet."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 LOCATIONS: Final = ("ams", "fra")
 TARGETS: Final = ("flow", "detect", "store", "broker")
@@ -78,3 +79,21 @@ def log_section(bootstrap: str, *, ca_file: Path | None = None) -> str:
 def store_section(url: str) -> str:
     """Return the config's section for a store."""
     return _STORE.format(url=url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What an installation under test watches.
+
+    Attributes:
+        text: The config without the sections of log and store.
+        locations: Its locations.
+    """
+
+    text: str
+    locations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, *, site: int, hook: int) -> Self:
+        """Return what the integration tests watch; see `config_text`."""
+        return cls(text=config_text(site=site, hook=hook), locations=LOCATIONS)

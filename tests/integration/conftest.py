@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.integration.brokers import start_plain, start_secure
-from tests.integration.deployment import Cluster, Deployment, OneMachine
+from tests.integration.cluster import Cluster
+from tests.integration.deployment import Deployment, OneMachine
 from tests.integration.local import Local
 
 TANSU = pytest.param("tansu", id="tansu")

@@ -1,7 +1,7 @@
 """An installation under test: the ordinary commands as processes, cared for as their supervisor would.
 
-Two of a kind. `OneMachine` is the product's own `Installation`, as `forewarn up` runs it. `Cluster` is what
-docs/production.md describes: Kafka, a store, and each command with the environment and the rights of its role,
+Two of a kind. `OneMachine` is the product's own `Installation`, as `forewarn up` runs it. `Cluster` (in `cluster`) is
+what docs/production.md describes: Kafka, a store, and each command with the environment and the rights of its role,
 started again by whoever supervises it there.
 """
 
@@ -14,27 +14,24 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from analytics.client import connect
 from analytics.errors import StoreUnavailableError
 from analytics.settings import StoreSettings
-from forewarn.config import load
+from forewarn.config import Config, load
 from forewarn.embedded.child import Child
-from forewarn.embedded.store_process import StoreProcess
 from forewarn.runtime import FILE_NAME
 from forewarn.up import WORKERS, Installation
 from producers.settings import LogSettings
-from tests.integration.brokers import Kafka
-from tests.integration.config import LOCATIONS, config_text, log_section, store_section
+from tests.integration.config import Watched
 from tests.integration.local import Local
 
 CARE_EVERY_S: Final = 0.2
-COMMAND_S: Final = 60.0
+COMMAND_S: Final = 300.0
 END_S: Final = 30.0
-SECOND_DETECT: Final = "detect 2"
 LAST_LINES: Final = 25
 
 
@@ -45,13 +42,15 @@ class Deployment(ABC):
         local: Site and webhook.
         directory: Of everything; `logs/` holds what the processes said.
         config_file: Of the processes.
+        watched: What is watched, and from where.
         said: What the supervisor found ended, a line each.
         failure: What the supervisor itself died of.
         worn: A test left it in a state that another test should not start from.
     """
 
-    def __init__(self, directory: Path, local: Local) -> None:
+    def __init__(self, directory: Path, local: Local, watched: Watched | None = None) -> None:
         self.local = local
+        self.watched = watched or Watched.of(site=local.site.port, hook=local.hook.port)
         self.directory = directory
         self.config_file = directory / "forewarn.yaml"
         self.said: list[str] = []
@@ -86,16 +85,20 @@ class Deployment(ABC):
         """Run one command to its end, with the environment of a role."""
 
     @abstractmethod
-    def start_second_detect(self) -> None:
-        """Start another worker of the group detect, with a data directory of its own."""
+    def start_detect(self, name: str) -> None:
+        """Start another worker of the group detect under this name, with a data directory of its own."""
 
-    def end_second_detect(self) -> None:
-        """End it in order; it is not started again."""
+    def end(self, name: str) -> None:
+        """End one of the commands in order; it is not started again."""
         with self.unattended():
-            child = self.child(SECOND_DETECT)
+            child = self.child(name)
             self.children.remove(child)
             child.signal(signal.SIGTERM)
-            assert child.end(deadline_s=time.monotonic() + END_S), "the second detect worker did not end"
+            assert child.end(deadline_s=time.monotonic() + END_S), f"{name} did not end"
+
+    def producer_line(self, location: str, data_dir: Path) -> list[str]:
+        """Return the command that runs the producer of a location."""
+        return command_line("producer", "--location", location, config=self.config_file, data_dir=data_dir)
 
     @abstractmethod
     def _start(self) -> None:
@@ -235,11 +238,14 @@ def command_line(*words: str, config: Path, data_dir: Path) -> list[str]:
 class OneMachine(Deployment):
     """`forewarn up` without its screen: the product's own installation on Tansu."""
 
-    def __init__(self, directory: Path, local: Local) -> None:
-        super().__init__(directory, local)
-        self.config_file.write_text(config_text(site=local.site.port, hook=local.hook.port))
+    def __init__(self, directory: Path, local: Local, watched: Watched | None = None) -> None:
+        super().__init__(directory, local, watched)
+        self.config_file.write_text(self.watched.text)
         self._data_dir = directory / "installation"
-        self._installation = Installation(load(self.config_file), self.config_file, self._data_dir)
+        self._installation = self._install(load(self.config_file), self._data_dir)
+
+    def _install(self, config: Config, data_dir: Path) -> Installation:
+        return Installation(config, self.config_file, data_dir)
 
     @property
     def log(self) -> LogSettings:
@@ -270,13 +276,13 @@ class OneMachine(Deployment):
         del role
         return forewarn(*words, config=self.config_file, data_dir=self._data_dir)
 
-    def start_second_detect(self) -> None:
+    def start_detect(self, name: str) -> None:
         """See Deployment. It finds broker and store as everybody does."""
-        data_dir = self.directory / "second"
+        data_dir = self.directory / name.replace(" ", "-")
         data_dir.mkdir(exist_ok=True)
         shutil.copy(self._data_dir / FILE_NAME, data_dir)
         words = command_line("worker", "detect", config=self.config_file, data_dir=data_dir)
-        child = Child(SECOND_DETECT, words, log_dir=self._logs(), environment={})
+        child = Child(name, words, log_dir=self._logs(), environment={})
         child.start()
         self._installation.children.append(child)
 
@@ -291,93 +297,3 @@ class OneMachine(Deployment):
 
     def _logs(self) -> Path:
         return self._data_dir / "logs"
-
-
-class Cluster(Deployment):
-    """Kafka, a store, and every command on its own."""
-
-    def __init__(self, directory: Path, local: Local, kafka: Kafka) -> None:
-        super().__init__(directory, local)
-        self.kafka = kafka
-        self._children: list[Child] = []
-        self._store = StoreProcess(directory / "store")
-
-    @property
-    def log(self) -> LogSettings:
-        """See Deployment."""
-        return self.kafka.log
-
-    @property
-    def store(self) -> StoreSettings:
-        """See Deployment."""
-        return self._store.settings
-
-    @property
-    def children(self) -> list[Child]:
-        """See Deployment."""
-        return self._children
-
-    def pids(self) -> dict[str, int]:
-        """See Deployment."""
-        found = {child.name: child.pid for child in self._children}
-        broker = self.kafka.broker.process
-        found |= {"store": self._store.pid, "broker": None if broker is None else broker.pid}
-        return {name: pid for name, pid in found.items() if pid is not None}
-
-    def environment(self, role: str) -> dict[str, str]:
-        """Return what the process of a role is given: its own secrets and no others."""
-        given = {} if role == "producer" else {"STORE_TOKEN": self.store.token or ""}
-        if self.kafka.passwords:
-            given |= {"KAFKA_USER": role, "KAFKA_PASSWORD": self.kafka.passwords[role]}
-        return given
-
-    def command(self, role: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """See Deployment."""
-        data_dir = self.directory / "commands"
-        return forewarn(*words, config=self.config_file, data_dir=data_dir, environment=self.environment(role))
-
-    def start_second_detect(self) -> None:
-        """See Deployment."""
-        self._start_child(SECOND_DETECT, "detect", ("worker", "detect"))
-
-    def _start(self) -> None:
-        self._store.start()
-        text = config_text(site=self.local.site.port, hook=self.local.hook.port)
-        text += log_section(self.kafka.broker.bootstrap, ca_file=self.kafka.log.ca_file)
-        self.config_file.write_text(text + store_section(self.store.url))
-        done = self.command("migrate", "migrate")
-        assert done.returncode == 0, done.stderr
-        for name in WORKERS:
-            self._start_child(name, name, ("worker", name))
-        for name in LOCATIONS:
-            self._start_child(f"producer {name}", "producer", ("producer", "--location", name))
-
-    def _start_child(self, name: str, role: str, words: Sequence[str]) -> None:
-        data_dir = self.directory / name.replace(" ", "-")
-        line = command_line(*words, config=self.config_file, data_dir=data_dir)
-        child = Child(name, line, log_dir=self._logs(), environment=self.environment(role))
-        child.start()
-        self._children.append(child)
-
-    def _care(self) -> list[str]:
-        said = []
-        if not self._store.running:
-            said.append("the store ended")
-            self._store.start()
-        if not self.kafka.broker.running:
-            said.append("the broker ended")
-            self.kafka.broker.start()
-        return said + [line for line in (child.care() for child in self._children) if line is not None]
-
-    def _stop(self) -> None:
-        for child in self._children:
-            child.signal(signal.SIGTERM)
-        deadline_s = time.monotonic() + END_S
-        for child in self._children:
-            if not child.end(deadline_s=deadline_s):
-                self.said.append(f"{child.name} was killed")
-        self._store.stop()
-        self.kafka.broker.stop()
-
-    def _logs(self) -> Path:
-        return self.directory / "logs"

@@ -4,19 +4,22 @@ Nothing of the live run is used but the config and the rows of `checks`: no log,
 live workers. The rows' own time is the clock, as in `forewarn replay`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from forewarn.config import Config
 from producers.contract import OUTCOME_CODES, PHASES, CheckColumns
-from streams.contract import Incident, TickSummary, Verdict
+from streams.contract import Deviation, Incident, TickSummary, Verdict
 from streams.core.detect import Detector
 from streams.core.incidents import Incidents
 from streams.core.outputs import Outputs
 from tests.integration.reading import Row
+
+STEPS: Final = ("kind", "severity", "page", "began_at", "opened_at", "outage_at", "resolved_at")
+"""What of an incident follows from the checks alone. Not its revision: a worker that died publishes some again."""
 
 TAIL_US: Final = 60_000_000
 """The clock goes on for so long after the last row, so that every tick is closed."""
@@ -27,12 +30,48 @@ class Judged:
     """What the core says.
 
     Attributes:
+        deviations: By id.
         verdicts: By id.
         incidents: The last revision by incident id.
     """
 
+    deviations: dict[str, Deviation] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
+
+    def changes(self) -> dict[str, tuple[Any, ...]]:
+        """Return each change of a verdict by its id, in the form of `stored_changes`."""
+        return {
+            one.id: (one.target, one.tick_us, one.verdict, one.previous, tuple(one.failed))
+            for one in self.verdicts.values()
+            if one.changed
+        }
+
+    def steps(self) -> dict[str, tuple[Any, ...]]:
+        """Return each incident in its last state by its id, in the form of `stored_steps`."""
+        names = [f"{name}_us" if name.endswith("_at") else name for name in STEPS]
+        return {
+            one.incident_id: (one.target or one.location, *(getattr(one, name) for name in names))
+            for one in self.incidents.values()
+        }
+
+
+def stored_changes(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
+    """Return each change of a verdict by its id, from rows of `verdicts`.
+
+    The ticks without a change that are published for a while after each change are left out: a worker that died
+    publishes them again from its last state, the same ones or fewer.
+    """
+    return {
+        row["id"]: (row["target"], row["tick_at"], row["verdict"], row["previous"], tuple(row["failed"]))
+        for row in rows
+        if row["changed"]
+    }
+
+
+def stored_steps(rows: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
+    """Return each incident in its last state by its id, from rows of `incidents`."""
+    return {row["incident_id"]: (row["target"] or row["location"], *(row[name] for name in STEPS)) for row in rows}
 
 
 def judge(config: Config, rows: Sequence[Row]) -> Judged:
@@ -50,6 +89,7 @@ def judge(config: Config, rows: Sequence[Row]) -> Judged:
     judged = Judged()
 
     def take(outputs: Outputs) -> None:
+        judged.deviations.update((one.id, one) for one in outputs.deviations)
         for message in outputs.verdicts:
             if not isinstance(message, TickSummary):
                 judged.verdicts[message.id] = message

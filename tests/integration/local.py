@@ -23,10 +23,12 @@ class Posted:
     Attributes:
         key: Of its header Idempotency-Key.
         message: Its JSON body.
+        at_us: When it came, microseconds UTC.
     """
 
     key: str
     message: dict[str, Any]
+    at_us: int
 
 
 class Local:
@@ -70,6 +72,6 @@ class Local:
     def posted(self) -> list[Posted]:
         """Return all that the webhook got so far, in order."""
         return [
-            Posted(key=request.headers["idempotency-key"], message=json.loads(request.body))
+            Posted(key=request.headers["idempotency-key"], message=json.loads(request.body), at_us=request.at_us)
             for request in list(self.hook.requests)
         ]

@@ -6,9 +6,10 @@ from typing import Any, Final
 import pytest
 
 from producers.topics import ALL_TOPICS
+from tests.integration.cluster import Cluster
 from tests.integration.completeness import assert_complete
 from tests.integration.config import HOOK_SECRET, LOCATIONS, SITE_SECRET, TARGETS
-from tests.integration.deployment import Cluster, Deployment
+from tests.integration.deployment import Deployment
 from tests.integration.outage import outage_opened, outage_resolved, wait_until_watched
 from tests.integration.reading import CHECKS_VIEW, VIEWS, differences, logged, query, read_log, stored
 from tests.integration.waiting import wait_for

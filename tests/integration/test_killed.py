@@ -1,7 +1,6 @@
 """kill -9 in the middle of an outage: of detect, of the store, of the broker. Nothing lost, nothing twice."""
 
 import json
-from collections.abc import Iterable
 from typing import Any, Final
 
 import pytest
@@ -10,8 +9,8 @@ from forewarn.config import load
 from producers.topics import INCIDENTS, VERDICTS, partition_of
 from tests.integration.completeness import assert_complete, probed_twice
 from tests.integration.config import PARTITIONS
-from tests.integration.deployment import SECOND_DETECT, Deployment, OneMachine
-from tests.integration.judging import judge
+from tests.integration.deployment import Deployment, OneMachine
+from tests.integration.judging import judge, stored_changes, stored_steps
 from tests.integration.outage import (
     outage_opened,
     outage_resolved,
@@ -23,8 +22,7 @@ from tests.integration.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(400)
 
-STEPS: Final = ("incident_id", "kind", "severity", "page", "began_at", "opened_at", "outage_at", "resolved_at")
-"""What of an incident follows from the checks alone. Not its revision: see `assert_judged_as_stored`."""
+SECOND_DETECT: Final = "detect 2"
 
 
 def now_us(deployment: Deployment) -> int:
@@ -41,39 +39,19 @@ def assert_judged_as_stored(deployment: Deployment, target: str) -> None:
     """
     target = f"main/{target}"
 
-    def changes(rows: Iterable[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
-        return {
-            row["id"]: (row["tick_at"], row["verdict"], row["previous"], tuple(row["failed"]))
-            for row in rows
-            if row["target"] == target and row["changed"]
-        }
+    def of_target(found: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        return {key: one for key, one in found.items() if one[0] == target}
+
+    def found() -> dict[str, tuple[Any, ...]]:
+        return of_target(stored_changes(stored(deployment.store, "verdicts").values()))
 
     judged = judge(load(deployment.config_file, parts=()), list(stored(deployment.store, CHECKS_VIEW).values()))
-    expected = changes(
-        {
-            "id": verdict.id,
-            "target": verdict.target,
-            "tick_at": verdict.tick_us,
-            "verdict": verdict.verdict,
-            "previous": verdict.previous,
-            "changed": verdict.changed,
-            "failed": verdict.failed,
-        }
-        for verdict in judged.verdicts.values()
-    )
+    expected = of_target(judged.changes())
     assert expected
-    wait_for(
-        "the verdicts of the core over the stored checks",
-        lambda: expected.items() <= changes(stored(deployment.store, "verdicts").values()).items(),
-    )
-    assert changes(stored(deployment.store, "verdicts").values()) == expected
-    outages = {
-        one.incident_id: tuple(getattr(one, f"{name}_us" if name.endswith("_at") else name) for name in STEPS)
-        for one in judged.incidents.values()
-        if one.target == target and one.kind == "outage"
-    }
-    found = {row["incident_id"]: tuple(row[name] for name in STEPS) for row in outages_of(deployment, target[5:])}
-    assert found == outages
+    wait_for("the verdicts of the core over the stored checks", lambda: expected.items() <= found().items())
+    assert found() == expected
+    outages = {key: one for key, one in of_target(judged.steps()).items() if one[1] == "outage"}
+    assert stored_steps(outages_of(deployment, target[5:])) == outages
 
 
 def assert_nothing_lost_or_twice(deployment: Deployment, target: str) -> None:
@@ -96,7 +74,7 @@ def test_detect_killed_in_the_middle_of_an_outage(deployment: Deployment) -> Non
     target = "detect"
     partition = partition_of(f"main/{target}", PARTITIONS)
     wait_until_watched(deployment, target)
-    deployment.start_second_detect()
+    deployment.start_detect(SECOND_DETECT)
     both = ("detect", SECOND_DETECT)
 
     def owner() -> str | None:
@@ -113,7 +91,7 @@ def test_detect_killed_in_the_middle_of_an_outage(deployment: Deployment) -> Non
     outage_resolved(deployment, target)
     assert deployment.restarts()[victim] == 1
     assert_nothing_lost_or_twice(deployment, target)
-    deployment.end_second_detect()
+    deployment.end(SECOND_DETECT)
     wait_for("one worker has all partitions again", lambda: len(read_by(deployment, "detect")) == PARTITIONS)
 
 

@@ -19,8 +19,9 @@ from kafka.errors import TopicAuthorizationFailedError
 from forewarn.errors import ExitCode
 from producers.log_client import connect
 from producers.topics import CHECKS, VERDICTS
+from tests.integration.cluster import Cluster
 from tests.integration.config import INTERVAL_US, config_text, log_section, store_section
-from tests.integration.deployment import Cluster, command_line
+from tests.integration.deployment import command_line
 from tests.integration.reading import Row, query
 from tests.integration.waiting import wait_for
 

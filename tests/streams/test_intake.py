@@ -1,0 +1,123 @@
+"""Messages that did not come: read again if the log has them, passed if it has not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from producers.topics import VERDICTS
+from streams import intake as intake_module
+from streams.errors import MessagesSkippedError
+from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
+from streams.intake import Intake
+from streams.log_ends import first_from
+from tests.streams.worker_process import TestLog, log_settings
+
+PLACE = Place(VERDICTS, 0)
+WRITTEN = 8
+GENERATION = 3
+
+
+@dataclass
+class Taking:
+    """A group that only notes what it is handed."""
+
+    included: int
+    name: str = "taking"
+    topics: tuple[str, ...] = (VERDICTS,)
+    taken: list[int] = field(default_factory=list)
+
+    async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
+        """Begin behind what is included."""
+        return {one.place: self.included for one in places}
+
+    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+        """Note it."""
+        self.taken.append(message.offset)
+        return ()
+
+    def crowded(self) -> bool:
+        """Never."""
+        return False
+
+    def revoke(self) -> None:
+        """Nothing to forget."""
+
+    def cut(self) -> None:
+        """Nothing to keep."""
+
+    async def keep(self, cut: None) -> Mapping[Place, int]:
+        """Nothing is kept."""
+        del cut
+        return {}
+
+    async def run(self, publish: Publish) -> None:
+        """Nothing runs beside it."""
+
+
+def event(offset: int, *, generation: int = GENERATION) -> Any:
+    """Return a message as Faust hands it over."""
+    return SimpleNamespace(
+        message=SimpleNamespace(
+            topic=VERDICTS,
+            partition=0,
+            offset=offset,
+            timestamp=1.0,
+            key=None,
+            value=b"{}",
+            headers=(),
+            generation_id=generation,
+        )
+    )
+
+
+def reading(log: TestLog, group: Taking) -> Intake:
+    """Return an intake that has loaded the place, as of the third assignment; Faust is not needed to hand it events."""
+    sender: Any = SimpleNamespace(full=False, put=lambda _: None)
+    app: Any = SimpleNamespace(consumer_generation_id=GENERATION)
+    intake = Intake(group, app, sender, log=log_settings(log.bootstrap), current_epochs=dict, fail=lambda _: None)
+    intake._epochs = {VERDICTS: "log"}
+    intake._flow.loaded([Assigned(place=PLACE, epoch="log", committed=None, end=WRITTEN)], {PLACE: group.included})
+    intake._ready.set()
+    return intake
+
+
+async def test_what_the_client_skipped_is_read_again_and_not_passed_over(log: TestLog) -> None:
+    """The log has what lies between: the worker ends before it takes in what came too early."""
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    group = Taking(included=2)
+    intake = reading(log, group)
+    await intake.take(event(3))
+    with pytest.raises(MessagesSkippedError, match=r"4 to 5 were skipped"):
+        await intake.take(event(6))
+    assert group.taken == [3]
+
+
+async def test_a_gap_of_an_assignment_that_is_over_ends_nothing(log: TestLog) -> None:
+    """What was read before a rebalance comes again; it is let go, whatever lies before it."""
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    group = Taking(included=2)
+    await reading(log, group).take(event(6, generation=GENERATION - 1))
+    assert group.taken == []
+
+
+async def test_what_the_log_does_not_have_is_passed(log: TestLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka has deleted what lies between, as the first message that it still has shows: the worker goes on."""
+    monkeypatch.setattr(intake_module, "first_from", the_sixth)
+    group = Taking(included=2)
+    await reading(log, group).take(event(6))
+    assert group.taken == [6]
+
+
+async def the_sixth(*_: object) -> int:
+    """Say that the log begins with message 6; the embedded broker deletes nothing, so it cannot show that."""
+    return 6
+
+
+async def test_the_first_message_from_an_offset_on_is_what_the_log_has(log: TestLog) -> None:
+    """Asked of the broker itself, in the middle of a batch too."""
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    settings = log_settings(log.bootstrap)
+    assert [await first_from(settings, PLACE, offset) for offset in (0, 4, WRITTEN - 1)] == [0, 4, WRITTEN - 1]
