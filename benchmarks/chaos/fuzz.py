@@ -34,8 +34,8 @@ from streams.core.incidents import Incidents
 from streams.detect import DetectPart
 from streams.group import LogMessage, OutMessage
 from streams.incidents import IncidentsPart
-from streams.keeper import Part
 from streams.policy import AlertPolicy, DetectPolicy, Expectations, IncidentPolicy
+from streams.starts import Part
 
 JUNK: Final[Sequence[Any]] = (
     *(None, True, False, 0, 1, -1, 1.5, -0.0, 499, 500, 2**31, 2**53, 2**62, 2**63, 2**64, 10**30, -(2**63)),
@@ -169,7 +169,7 @@ class Readers:
         expectations = Expectations()
         detector = Detector(DetectPolicy(), expectations, partition=0)
         incidents = Incidents(IncidentPolicy(), expectations, partitions=1, settle_ticks=5)
-        alerts = AlertsPart(AlertPolicy())
+        alerts = AlertsPart(AlertPolicy(), partitions=1)
         self._parts: dict[str, Part] = {
             CHECKS: DetectPart(detector, 0),
             VERDICTS: IncidentsPart(incidents),

@@ -38,6 +38,15 @@ class Taking:
         self.taken.append(message.offset)
         return ()
 
+    @property
+    def pieces(self) -> int:
+        """One."""
+        return 1
+
+    def troubles(self) -> Sequence[str]:
+        """None."""
+        return ()
+
     def crowded(self) -> bool:
         """Never."""
         return False
