@@ -103,7 +103,7 @@ def test_a_child_that_wants_a_restart_has_it_at_once(tmp_path: Path, monkeypatch
     count.write_text("0")
     with cared_for(code, tmp_path, COUNT=str(count)) as child:
         for _ in range(2):
-            assert next_word(child) == "producer home starts again in the log's new epoch"
+            assert next_word(child) == "producer home starts again: the log is a new one, or a state was found"
         assert "ended with 7; it is started again in 0.01 s" in next_word(child)
 
 

@@ -1,10 +1,19 @@
 """An incident about forewarn itself: what is judged is not of now."""
 
+from pathlib import Path
+
+from producers.topics import VERDICTS
+from streams import codec
 from streams.contract import JUDGING, VERSION, Incident, LocationCount, TickSummary
 from streams.core.alert_text import text, title
-from streams.core.incidents import Incidents
+from streams.core.incidents import CODE, Incidents
 from streams.core.pace import BACK_US, BEHIND_US, GRACE_US, behind_partitions, judge_pace
+from streams.group import Assigned, OutMessage, Place
+from streams.incidents import IncidentsGroup, IncidentsPart
+from streams.keeper import Rules
+from streams.local_state import LocalStateStore
 from streams.policy import SECOND_US, Expectations, IncidentPolicy
+from tests.streams.log_ranges import Messages
 
 NOON_US = 1_800_000_000 * SECOND_US
 MINUTE_US = 60 * SECOND_US
@@ -101,3 +110,26 @@ def test_a_person_reads_what_it_is_about() -> None:
     told = text(known, "initial", now_us=now_us, watched={})
     assert "About: forewarn itself" in told
     assert "partition 3 is judged up to 2027-01-15 08:00:00 UTC" in told
+
+
+async def test_the_incidents_worker_says_by_the_clock_that_nothing_is_judged_and_keeps_that_it_said_so(
+    tmp_path: Path,
+) -> None:
+    """All detect workers may be dead: then no message comes that could cause it."""
+
+    def make(_partition: int, _places: object) -> IncidentsPart:
+        return IncidentsPart(Incidents(IncidentPolicy(), Expectations(), partitions=1))
+
+    local = LocalStateStore(tmp_path)
+    rules = Rules(code=CODE, make=make, from_log=True)
+    group = IncidentsGroup("incidents", (VERDICTS,), rules, store=local, local=local, log_range=Messages())
+    await group.assign([Assigned(place=Place(VERDICTS, 0), epoch="e", committed=None, end=0)])
+    published: list[OutMessage] = []
+    group.look(published.extend, NOON_US)
+    group.look(published.extend, NOON_US + BEHIND_US)
+    assert (published, group.cut()) == ([], None)
+    group.look(published.extend, NOON_US + BEHIND_US + 1)
+    (told,) = [codec.decode(one.topic, one.value) for one in published]
+    assert isinstance(told, Incident)
+    assert (told.subject, told.effect) == (JUDGING, "opened")
+    assert group.cut() is not None
