@@ -33,6 +33,9 @@ LOGIN: Final = frozenset({192, 193, 194, 516})
 _NOT_MIGRATED: Final = frozenset({16, 47, 60, 81})
 _SERVERS_TEXT: Final = re.compile(r"server response: (.*)", re.DOTALL)
 _VERSION: Final = re.compile(r" \(version [^()]*(\([^()]*\))?\)| \(for url [^)]*\)")
+_CODE: Final = re.compile(r"^Code: \d+\. DB::Exception: ")
+_STATEMENT: Final = re.compile(r"[.:]? in scope .*", re.IGNORECASE)
+_NO_TABLE: Final = re.compile(r"^Unknown table expression identifier '([^']+)'$")
 _MOST_TEXT: Final = 400
 
 
@@ -147,7 +150,9 @@ def _ours(error: Error, settings: StoreSettings) -> ForewarnError:
         return StoreRefusedError(f"the store at {shown} grants too little: {text}", code=code, said=text)
     if code in _NOT_MIGRATED:
         hint = "(has `forewarn migrate` been run?)"
-        return StoreRefusedError(f"the store at {shown}: {text} {hint}", code=code, said=text)
+        # Our own statement, which ClickHouse repeats, says nothing to who runs a command; who wrote it reads `said`.
+        brief = _NO_TABLE.sub(r"there is no table \1", _STATEMENT.sub("", _CODE.sub("", text)))
+        return StoreRefusedError(f"the store at {shown}: {brief} {hint}", code=code, said=text)
     if code is not None:
         return StoreRefusedError(f"the store at {shown} refuses: {text}", code=code, said=text)
     if isinstance(error, OperationalError) or "HTTP status 5" in str(error):

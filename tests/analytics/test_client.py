@@ -67,9 +67,11 @@ def test_a_missing_database_or_table_points_to_migrate(store: StoreSettings) -> 
     assert "UNKNOWN_DATABASE" in line
     assert line.endswith("(has `forewarn migrate` been run?)")
     client = connect(store)
-    with pytest.raises(StoreRefusedError, match=r"UNKNOWN_TABLE.*forewarn migrate") as caught, store_errors(store):
-        client.query("SELECT * FROM nothing_there")
-    assert caught.value.code == 60
+    with pytest.raises(StoreRefusedError) as caught, store_errors(store):
+        client.query("SELECT * FROM nothing_there WHERE x > 1 AND x < 2 ORDER BY x DESC LIMIT 10")
+    said = f"the store at {store.url}: there is no table nothing_there (has `forewarn migrate` been run?)"
+    assert (caught.value.code, str(caught.value)) == (60, said)
+    assert "SELECT * FROM nothing_there" in caught.value.said
     client.close()
 
 
