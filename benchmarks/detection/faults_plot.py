@@ -110,6 +110,7 @@ def _example(material: Material, kind: str, seed: int) -> tuple[Scenario, Fault,
     """Return the first installation of a seed in which a fault of this kind was warned of, and the fault."""
     plan = Plan(
         targets=2,
+        days=(5.0, 5.5),
         kinds=tuple(one for one in KINDS if one.name == kind),
         traps=(),
         shared=(),

@@ -57,6 +57,7 @@ class Condition:
         place: The one location at which it is slow or fails now and then, if that is all.
         cause: The target that explains it.
         explained_us, explained: The last tick at which it did, and what it explained.
+        crowd: It explained enough of them at one time that it was no chance.
     """
 
     sign: Sign
@@ -69,6 +70,7 @@ class Condition:
     cause: str | None = None
     explained_us: int | None = None
     explained: Sign | None = None
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +189,14 @@ class Companies:
             cause=cause,
             explained_us=explained_us,
             explained=explained,
+            crowd=cause is not None and ((known is not None and known.crowd) or self._has_crowd(cause, target)),
         )
         self.conditions[target] = condition
         self._enter(target, known, condition)
+
+    def _has_crowd(self, cause: str, target: str) -> bool:
+        followers = self._index.get(("follower", cause), set())
+        return len({cause, target, *followers}) >= CROWD
 
     def _enter(self, target: str, before: Condition | None, now: Condition) -> None:
         was = self._places(target, before) if before is not None else set()
@@ -233,9 +240,19 @@ class Companies:
         # It fails now, and what was explained is that it was slow: that is news.
         if finding.sign is Sign.FAILING and known.explained is not Sign.FAILING:
             return None
-        near = before in self._depends_on(target) or self._are_siblings(target, before)
-        grace_us = max((GRACE_INTERVALS if near else PLACE_GRACE_INTERVALS) * finding.interval_us, GRACE_US)
+        grace_us = self._grace_us(target, before, finding)
         return before if finding.tick_us < known.explained_us + grace_us else None
+
+    def _grace_us(self, target: str, cause: str, finding: Finding) -> int:
+        """Return for how long a target may still be ill after its explanation has ended."""
+        intervals = GRACE_INTERVALS
+        if cause not in self._depends_on(target) and not self._are_siblings(target, cause):
+            condition = self.conditions.get(cause)
+            if condition is not None and condition.sign in ILL:
+                return 0  # no crowd came: that they are ill at the same time was chance
+            if self.conditions[target].crowd:
+                intervals = PLACE_GRACE_INTERVALS
+        return max(intervals * finding.interval_us, GRACE_US)
 
     def _explains(self, cause: str, target: str, finding: Finding) -> bool:
         condition = self.conditions.get(cause)
