@@ -42,7 +42,7 @@ class DetectPolicy:
     min_latency_ratio: float = 1.3
     rebaseline_checks: int = 720
     failure_window_ticks: int = 60
-    expected_failure_ratio: float = 0.005
+    expected_failure_ratio: float = 0.0005
     horizon_us: int = 3 * DAY_US
     certificate_horizon_us: int = 14 * DAY_US
     max_lateness_us: int = 120 * SECOND_US

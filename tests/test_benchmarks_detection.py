@@ -1,10 +1,15 @@
 """The benchmark of injected faults: what it makes is what it says, and its scorer counts as it should."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks.detection.faults_page import BEGIN, END, write
+from benchmarks.detection.faults_run import Task, run
 from benchmarks.detection.kinds import KINDS, FaultKind
-from benchmarks.detection.noise import DAY_US, HOUR_US, QUANTILES, WEEK_HOURS, Material
+from benchmarks.detection.noise import DAY_US, HOUR_US, LEAST_PROBES, QUANTILES, WEEK_HOURS, Material
 from benchmarks.detection.render import ABSENT, Series, shifted
 from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make
 from benchmarks.detection.scoring import Score, clean_us, wilson
@@ -265,3 +270,55 @@ def test_an_interval_holds_its_share(hits: int, tries: int) -> None:
     low, high = wilson(hits, tries)
     assert 0.0 <= low <= hits / tries <= high <= 1.0
     assert high - low > 0.01
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of series as the recorded ones are, made up."""
+    folder, rng = tmp_path_factory.mktemp("recorded"), np.random.default_rng(2)
+    probes = [
+        pd.DataFrame(
+            {"series": f"site-{site}", "status": "up", "latency_ms": np.exp(rng.normal(5.0 + site, 0.2, LEAST_PROBES))}
+        )
+        for site in range(2)
+    ]
+    pd.concat(probes).to_parquet(folder / "upptime_probes.parquet")
+    hours = np.arange(4 * WEEK_HOURS)
+    cloud = pd.DataFrame(
+        {
+            "series": "middle-tier-api",
+            "label": 0,
+            "ts": hours * 3600,
+            "value": np.exp(np.sin(hours / 12 * np.pi) + rng.normal(0.0, 0.1, hours.size)),
+        }
+    )
+    cloud.to_parquet(folder / "mscloud.parquet")
+    return folder
+
+
+def test_figures_do_not_depend_on_the_number_of_processes(recorded: Path) -> None:
+    """Three installations by one process or by two: the same scores, in the same order."""
+    plan = small("crash", "errors", targets=3, traps=True)
+    task = Task(folder=recorded, plan=plan, seed=4, systems=("three failures", "rolling z"))
+    alone, shared = (run(task, months=1.5, jobs=jobs) for jobs in (1, 2))
+    assert alone.scores == shared.scores
+    assert alone.scores["rolling z"].months == pytest.approx(1.8, abs=0.05)
+    assert list(alone.scores["three failures"].crashes) == [("4-1", "main/t00")]
+
+
+def test_the_page_holds_what_was_scored_and_keeps_the_rest(tmp_path: Path) -> None:
+    """Figures stand between the marks; a second time they replace the first ones."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}\n{END}\n\nafter\n")
+    warned = scored(target_of(fault_at(50, 60, 62)), alarm(54))
+    silent = scored(target_of(fault_at(50, 60, 62)))
+    for _time in range(2):
+        write({"ours": warned, "three failures": silent}, page, "the command")
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert text.count("`the command`") == 1
+    assert "| ramp | 1 | 1 | 100% (21% to 100%) |" in text
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="it has no lines"):
+        write({"ours": warned}, page, "the command")

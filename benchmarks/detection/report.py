@@ -25,7 +25,7 @@ def table(scores: Mapping[str, Score]) -> str:
 def summary(scores: Mapping[str, Score]) -> dict[str, Any]:
     """Return the figures by system."""
     plain = scores.get(PLAIN)
-    return {name: _figures(score) | _slower(score, plain) for name, score in scores.items()}
+    return {name: _figures(score) | slower(score, plain) for name, score in scores.items()}
 
 
 def _faults(score: Score) -> list[str]:
@@ -34,7 +34,7 @@ def _faults(score: Score) -> list[str]:
         f"{'lead':>8} {'of onset':>8} {'visible':>7} {'outage told after':>17} {'unseen':>6}  first said by"
     )
     lines = [head]
-    for name, one in [*sorted(score.faults.items()), ("all", _all(score))]:
+    for name, one in [*sorted(score.faults.items()), ("all", all_faults(score))]:
         low, high = wilson(one.warned, one.warnable)
         why = ", ".join(f"{what} {count}" for what, count in one.why.most_common(3))
         shares = (
@@ -43,9 +43,9 @@ def _faults(score: Score) -> list[str]:
             else f"{'-':>6} {'-':>10} {'-':>6}"
         )
         lines.append(
-            f"{name:12} {one.faults:6} {one.warnable:8} {one.warned:7} {shares} {_span(middle(one.lead_us)):>8} "
-            f"{_share(middle(one.lead_share)):>8} {_share(middle(one.visible_share)):>7} "
-            f"{_span(middle(one.delay_us)):>17} {one.unseen:6}  {why}"
+            f"{name:12} {one.faults:6} {one.warnable:8} {one.warned:7} {shares} {span(middle(one.lead_us)):>8} "
+            f"{share(middle(one.lead_share)):>8} {share(middle(one.visible_share)):>7} "
+            f"{span(middle(one.delay_us)):>17} {one.unseen:6}  {why}"
         )
     lines.append(
         f"aims: warned {AIM_WARNED:.0%}; median lead {AIM_LEAD:.0%} of the time from the onset "
@@ -84,10 +84,10 @@ def _together(scores: Mapping[str, Score]) -> list[str]:
         one = _figures(score)
         low, high = one["warned_interval"]
         lines.append(
-            f"{name:18} {_share(one['warned']):>7} {f'{low:.0%}-{high:.0%}':>10} {_share(one['chance']):>7} "
-            f"{_span(one['median_lead_s'], 1):>8} {_share(one['median_lead_share']):>8} "
+            f"{name:18} {share(one['warned']):>7} {f'{low:.0%}-{high:.0%}':>10} {share(one['chance']):>7} "
+            f"{span(one['median_lead_s'], 1):>8} {share(one['median_lead_share']):>8} "
             f"{one['false_warnings_per_target_month']:8.3f} {one['false_pages_per_target_month']:8.3f} "
-            f"{one['warnings_per_trap_event']:7.2f} {one['trap_pages']:7} {_span(one['crash_delay_s'], 1):>11}"
+            f"{one['warnings_per_trap_event']:7.2f} {one['trap_pages']:7} {span(one['crash_delay_s'], 1):>11}"
         )
     return lines
 
@@ -96,15 +96,15 @@ def _crashes(scores: Mapping[str, Score]) -> list[str]:
     plain = scores.get(PLAIN)
     lines = []
     for name, score in scores.items():
-        slower = _slower(score, plain)
-        if slower and name != PLAIN and score.crashes and any(one.delay_us for one in score.faults.values()):
+        later = slower(score, plain)
+        if later and name != PLAIN and score.crashes and any(one.delay_us for one in score.faults.values()):
             lines.append(
-                f"{name}: told {slower['crashes_slower']} of {slower['crashes']} crashes later than {PLAIN} (aim: 0)"
+                f"{name}: told {later['crashes_slower']} of {later['crashes']} crashes later than {PLAIN} (aim: 0)"
             )
     return lines
 
 
-def _slower(score: Score, plain: Score | None) -> dict[str, Any]:
+def slower(score: Score, plain: Score | None) -> dict[str, Any]:
     """Return how many crashes were told later than by three failures in a row."""
     if plain is None:
         return {}
@@ -113,7 +113,7 @@ def _slower(score: Score, plain: Score | None) -> dict[str, Any]:
 
 
 def _figures(score: Score) -> dict[str, Any]:
-    whole = _all(score)
+    whole = all_faults(score)
     months = max(score.clean_months, 1e-9)
     events = sum(one.events for one in score.traps.values())
     said = sum(one.warnings for one in score.traps.values())
@@ -147,26 +147,21 @@ def _figures(score: Score) -> dict[str, Any]:
     }
 
 
-def _all(score: Score) -> FaultScore:
+def all_faults(score: Score) -> FaultScore:
+    """Return the faults of all kinds as one."""
     whole = FaultScore()
     for one in score.faults.values():
-        whole.faults += one.faults
-        whole.warnable += one.warnable
-        whole.warned += one.warned
-        whole.chance += one.chance
-        whole.lead_us += one.lead_us
-        whole.lead_share += one.lead_share
-        whole.visible_share += one.visible_share
-        whole.delay_us += one.delay_us
-        whole.unseen += one.unseen
+        whole.take(one)
     return whole
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """Return a share in percent; a dash where there is none."""
     return "-" if value is None else f"{value:.0%}"
 
 
-def _span(value: float | None, unit: int = SECOND_US) -> str:
+def span(value: float | None, unit: int = SECOND_US) -> str:
+    """Return a duration, given in such parts of a second, as a person says it; a dash where there is none."""
     if value is None:
         return "-"
     seconds = value / unit

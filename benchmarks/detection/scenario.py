@@ -1,6 +1,6 @@
 """One installation over some days: targets, what befalls them, and what really happened."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -119,23 +119,21 @@ class Scenario:
         return len(self.targets) * (self.end_us - self.start_us) / (30 * DAY_US)
 
 
-def scenarios(material: Material, plan: Plan, *, seed: int, months: float) -> Iterator[Scenario]:
-    """Yield installations until so many target-months are there."""
+def planned(plan: Plan, *, seed: int, months: float) -> list[int]:
+    """Return the numbers of the installations that together have so many target-months."""
+    numbers: list[int] = []
     made = 0.0
-    number = 0
     while made < months:
-        scenario = make(material, plan, seed=seed, number=number)
-        made += scenario.target_months
-        number += 1
-        yield scenario
+        start_us, end_us = _days(np.random.default_rng([seed, len(numbers)]), plan)
+        made += plan.targets * (end_us - start_us) / (30 * DAY_US)
+        numbers.append(len(numbers))
+    return numbers
 
 
 def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
     """Make the installation `number` of a seed: the same arguments, the same checks."""
     rng = np.random.default_rng([seed, number])
-    days = rng.uniform(*plan.days)
-    start_us = FIRST_MONDAY_US + int(rng.integers(0, 52 * 7 * 24)) * HOUR_US
-    end_us = start_us + int(days * DAY_US)
+    start_us, end_us = _days(rng, plan)
     locations = CITIES[: 1 + int(rng.choice(5, p=LOCATION_SHARES))]
     places = _places(rng, plan, start_us, end_us, len(locations))
     shares = plan.intervals[int(rng.integers(len(plan.intervals)))]
@@ -174,6 +172,13 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
         faults=tuple(faults),
         traps=tuple(traps),
     )
+
+
+def _days(rng: Rng, plan: Plan) -> Window:
+    """Draw when an installation is looked at: what it draws first."""
+    days = rng.uniform(*plan.days)
+    start_us = FIRST_MONDAY_US + int(rng.integers(0, 52 * 7 * 24)) * HOUR_US
+    return start_us, start_us + int(days * DAY_US)
 
 
 def _before(fault: Fault, start_us: int) -> list[Trap]:

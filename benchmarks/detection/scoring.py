@@ -46,6 +46,19 @@ class FaultScore:
     unseen: int = 0
     why: Counter[str] = field(default_factory=Counter)
 
+    def take(self, other: "FaultScore") -> None:
+        """Add another one's faults to these."""
+        self.faults += other.faults
+        self.warnable += other.warnable
+        self.warned += other.warned
+        self.chance += other.chance
+        self.unseen += other.unseen
+        self.lead_us += other.lead_us
+        self.lead_share += other.lead_share
+        self.delay_us += other.delay_us
+        self.visible_share += other.visible_share
+        self.why.update(other.why)
+
 
 @dataclass(slots=True, kw_only=True)
 class TrapScore:
@@ -55,6 +68,13 @@ class TrapScore:
     warnings: int = 0
     over: int = 0
     pages: int = 0
+
+    def take(self, other: "TrapScore") -> None:
+        """Add another one's events to these."""
+        self.events += other.events
+        self.warnings += other.warnings
+        self.over += other.over
+        self.pages += other.pages
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +121,21 @@ class Score:
                 self._explain(scenario, warning, per_trap)
         for trap, count in per_trap.items():
             self.traps[trap.kind].over += count > 1
+
+    def take(self, other: "Score") -> None:
+        """Add what was scored elsewhere, of other installations."""
+        for kind, fault in other.faults.items():
+            self.faults[kind].take(fault)
+        for kind, trap in other.traps.items():
+            self.traps[kind].take(trap)
+        self.months += other.months
+        self.clean_months += other.clean_months
+        self.said += other.said
+        self.false_warnings += other.false_warnings
+        self.false_pages += other.false_pages
+        self.false_why.update(other.false_why)
+        self.examples += other.examples
+        self.crashes |= other.crashes
 
     def _fault(self, fault: Fault, warnings: Sequence[Alarm], per_target_us: float) -> None:
         score = self.faults[fault.kind.name]

@@ -17,6 +17,7 @@ from benchmarks.detection.scenario import Scenario
 from forewarn.replay_drive import Drive, Policies
 from producers.contract import OUTCOME_FAILURE, OUTCOME_SUCCESS, PHASES, CheckColumns
 from streams.contract import Incident
+from streams.core.detect import Detector
 from streams.policy import Expectations, ProbeExpectation
 
 PIECE_US: Final = 6 * 3600 * SECOND_US
@@ -138,18 +139,25 @@ def forewarn(scenario: Scenario) -> list[Alarm]:
     return _core(scenario, Expectations())
 
 
-def configured(scenario: Scenario) -> list[Alarm]:
-    """The core with its defaults, as it runs live: intervals, locations and timeouts are known from the config."""
+def configured(scenario: Scenario, ticked: Callable[[Detector, int], None] | None = None) -> list[Alarm]:
+    """The core with its defaults, as it runs live: intervals, locations and timeouts are known from the config.
+
+    Args:
+        scenario: The installation.
+        ticked: Is called hour by hour with the detector, which it may look at, and the time.
+    """
     probes = {
         (series.target, series.probe): ProbeExpectation(
             interval_us=series.interval_us, locations=series.locations, timeout_us=int(TIMEOUT_US)
         )
         for series in scenario.series
     }
-    return _core(scenario, Expectations(probes=probes))
+    return _core(scenario, Expectations(probes=probes), ticked)
 
 
-def _core(scenario: Scenario, expectations: Expectations) -> list[Alarm]:
+def _core(
+    scenario: Scenario, expectations: Expectations, ticked: Callable[[Detector, int], None] | None = None
+) -> list[Alarm]:
     said: dict[str, list[Incident]] = {}
     drive = Drive(
         Policies(expectations=expectations),
@@ -157,6 +165,7 @@ def _core(scenario: Scenario, expectations: Expectations) -> list[Alarm]:
         deviated=lambda _deviations: None,
         revised=lambda incident: said.setdefault(incident.incident_id, []).append(incident),
         slots=SLOTS,
+        ticked=ticked,
     )
     for start_us in range(scenario.start_us, scenario.end_us, PIECE_US):
         columns = columns_of(scenario, start_us, min(start_us + PIECE_US, scenario.end_us))

@@ -176,6 +176,15 @@ def _network_strength(rng: Rng) -> tuple[float, ...]:
     return float(np.log(rng.uniform(1.0, 6.0))), loss if rng.random() < 0.8 else 0.0
 
 
+def _gap_strength(rng: Rng) -> tuple[float, ...]:
+    """Say whether checks are reported as missed: more often nothing comes at all."""
+    return (float(rng.random() < 0.3),)
+
+
+def _skew_seconds(rng: Rng) -> tuple[float, ...]:
+    return (float(rng.choice((-1, 1)) * rng.uniform(30, 600)),)
+
+
 def _moment(rng: Rng, tick_us: Ints, first: float, last: float) -> int:
     return int(tick_us[0] + rng.uniform(first, last) * (tick_us[-1] - tick_us[0]))
 
@@ -213,13 +222,11 @@ TRAPS: Final = (
 )
 SHARED_TRAPS: Final = (
     SharedTrapKind(name="network", minutes=(5, 180), draw=_network_strength, befall=network),
-    SharedTrapKind(
-        name="gap", minutes=(10, 720), draw=lambda rng: (float(rng.random() < 0.3),), befall=gap, everywhere=0.3
-    ),
+    SharedTrapKind(name="gap", minutes=(10, 720), draw=_gap_strength, befall=gap, everywhere=0.3),
     SharedTrapKind(
         name="skew",
         minutes=(120, 2880),
-        draw=lambda rng: (float(rng.choice((-1, 1)) * rng.uniform(30, 600)),),
+        draw=_skew_seconds,
         befall=skew,
     ),
 )

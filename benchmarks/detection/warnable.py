@@ -11,12 +11,12 @@ is used, and no statistic that a detector could not take. Windows in which the i
 (a location's network, a gap, a wrong clock) count on neither side.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.detection.noise import SECOND_US, Floats
 from benchmarks.detection.render import Series
@@ -115,13 +115,35 @@ def _statistics(series: Series, width: int, phase: int) -> Iterator[tuple[str, F
     failed = (series.outcome == OUTCOME_FAILURE)[cut].reshape(count, -1).sum(axis=1)
     yield "failures", failed.astype(np.float64), ends
     latency = np.where(good, series.duration_us[cut].reshape(count, -1), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a window of nothing but gaps is NaN
-        yield "median", np.nanmedian(latency, axis=1), ends
-        yield "p90", np.nanquantile(latency, 0.9, axis=1), ends
-        for phase_name in ("dns", "connect"):
-            values = np.where(good, series.phases[phase_name][cut].reshape(count, -1), np.nan)
-            yield phase_name, np.nanmedian(values, axis=1), ends
+    median, p90 = quantiles(latency, (0.5, 0.9))
+    yield "median", median, ends
+    yield "p90", p90, ends
+    for phase_name in ("dns", "connect"):
+        values = np.where(good, series.phases[phase_name][cut].reshape(count, -1), np.nan)
+        yield phase_name, quantiles(values, (0.5,))[0], ends
+
+
+def quantiles(values: npt.NDArray[np.floating], shares: Sequence[float]) -> list[Floats]:
+    """Return quantiles of each row without its NaN, linear between neighbours; NaN of a row that has nothing else.
+
+    numpy's own `nanquantile` goes row by row, which is a hundred times as slow.
+
+    Args:
+        values: Shape (n, m).
+        shares: From 0 to 1.
+    """
+    there = np.isfinite(values).sum(axis=1)
+    ordered = np.sort(values, axis=1)  # NaN last
+    rows = np.arange(values.shape[0])
+    last = np.maximum(there - 1, 0)
+    found = []
+    for share in shares:
+        place = share * last
+        low = place.astype(np.int64)
+        high = np.minimum(low + 1, last)
+        below, above = ordered[rows, low].astype(np.float64), ordered[rows, high].astype(np.float64)
+        found.append(np.asarray(below + (place - low) * (above - below)))
+    return found
 
 
 def _spread(values: Floats) -> float:

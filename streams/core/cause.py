@@ -76,7 +76,9 @@ def company_cause(line: str, target: str, company: Company, *, outage: bool) -> 
     verb = "fail" if outage else "deviate"
     if company.siblings:
         whole = (target, *company.siblings)
-        blame = "the hoster, not the sites" if company.is_hoster else "what they share, not one of them"
+        blame = "what they share, not one of them"
+        if company.is_hoster or company.is_location:
+            blame = "the hoster, not the sites" if company.is_hoster else "the location, not the sites"
         line = f"{len(whole)} sites {company.shared} {verb} together ({blame}): {names(whole)}; {line}"
     if company.dependents:
         line += f"; with it {verb} {names(company.dependents)}, which depend on it"

@@ -1,9 +1,13 @@
 """Targets that fail or deviate together, as of one event time: who explains whose trouble.
 
 Two things explain a target's trouble: one that it depends on (by the config) is down, or a sibling has an incident
-already and both began together. Siblings are the targets of one configured group, and those on one address if most
-of that address is ill: then it is the hoster and not the sites. Who is explained is recorded and wakes nobody. When
-the explanation has ended, and the target is still ill a little later, it stands for itself again.
+already and both began together. Siblings are the targets of one configured group, those on one address if most of
+that address is ill (then it is the hoster and not the sites), and those that are slow, or fail now and then, at one
+and the same location and nowhere else: then it is the location and not the sites. One such neighbour may be chance, so
+what has only one or two is explained for a moment only; it takes a crowd to explain more.
+
+Who is explained is recorded and wakes nobody. When the explanation has ended, and the target is still ill a little
+later, it stands for itself again.
 
 Everything is told in the order of event time, so nothing here depends on how messages interleave. No two targets
 ever explain each other, so of those that are ill together one always speaks.
@@ -12,12 +16,12 @@ ever explain each other, so of those that are ill together one always speaks.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Final, Literal
 
 from streams.contract import Incident, IncidentKind
 from streams.core.landscape import majority
-from streams.core.signs import Finding, Sign
+from streams.core.signs import Finding, Sign, place_of
 from streams.policy import SECOND_US, Expectations
 
 TOGETHER_INTERVALS: Final[Mapping[Sign, int]] = {Sign.FAILING: 2, Sign.DEGRADED: 20, Sign.PARTIAL: 20}
@@ -30,6 +34,15 @@ GRACE_INTERVALS: Final = 2
 GRACE_US: Final = 60 * SECOND_US
 """So long after its explanation ended a target may still be ill: it is checked later, and has to recover itself."""
 
+PLACE_INTERVALS: Final = 10
+CROWD: Final = 4
+PATIENCE_INTERVALS: Final = 5
+"""Targets at one location are explained by each other from so many on, and before that for so long: what slows a
+location down is seen at all its targets within minutes."""
+
+PLACE_GRACE_INTERVALS: Final = 180
+"""Detectors of latency come back one after the other."""
+
 ILL: Final = frozenset({Sign.FAILING, Sign.DEGRADED, Sign.PARTIAL})
 
 
@@ -40,8 +53,11 @@ class Condition:
     Attributes:
         began_us: Since when it is what it is; of an incident that is open, its beginning.
         incident: The kind of its service's incident, if one is open.
+        opened_us: When that was opened.
+        place: The one location at which it is slow or fails now and then, if that is all.
         cause: The target that explains it.
         explained_us, explained: The last tick at which it did, and what it explained.
+        crowd: It explained enough of them at one time that it was no chance.
     """
 
     sign: Sign
@@ -49,9 +65,12 @@ class Condition:
     interval_us: int
     address: str | None
     incident: IncidentKind | None = None
+    opened_us: int | None = None
+    place: str | None = None
     cause: str | None = None
     explained_us: int | None = None
     explained: Sign | None = None
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +80,7 @@ class Company:
     Attributes:
         caused_by: The target that explains its trouble; None if it stands for itself.
         siblings: Those that began with it; `shared` says what they have in common.
-        is_hoster: That is an address, most of which is ill.
+        is_hoster: That is an address, most of which is ill; is_location: it is a location.
         dependents: Those that it explains because they depend on it.
     """
 
@@ -69,6 +88,7 @@ class Company:
     siblings: tuple[str, ...] = ()
     shared: str = ""
     is_hoster: bool = False
+    is_location: bool = False
     dependents: tuple[str, ...] = ()
 
     @property
@@ -80,7 +100,7 @@ class Company:
 ALONE: Final = Company()
 
 
-Kind = Literal["on", "ill", "failing", "root", "member root", "follower"]
+Kind = Literal["on", "ill", "failing", "at", "root", "member root", "root at", "follower"]
 
 
 @dataclass(slots=True)
@@ -120,6 +140,7 @@ class Companies:
             siblings=tuple(sorted({*siblings, *followers.siblings} - set(followers.dependents))),
             shared=shared or followers.shared,
             is_hoster=is_hoster or followers.is_hoster,
+            is_location=followers.is_location and not shared,
             dependents=followers.dependents,
         )
 
@@ -129,12 +150,18 @@ class Companies:
         dependents = {name for name in followers if target in self._depends_on(name)}
         siblings = followers - dependents
         group = self.expectations.groups.get(target)
-        address = self.conditions[target].address if target in self.conditions else None
+        known = self.conditions.get(target)
         in_group = group is not None and siblings <= self._members[group]
+        near = in_group or known is None or not siblings
+        near = near or any(self._are_siblings(target, name) for name in siblings)
+        shared = f"of the group {group}"
+        if not in_group and known is not None:
+            shared = f"on one address ({known.address})" if near else f"seen from {known.place or 'one location'}"
         return Company(
             siblings=tuple(sorted(siblings)),
-            shared=f"of the group {group}" if in_group else f"on one address ({address})",
-            is_hoster=not in_group,
+            shared=shared,
+            is_hoster=near and not in_group,
+            is_location=not near,
             dependents=tuple(sorted(dependents)),
         )
 
@@ -157,12 +184,19 @@ class Companies:
             interval_us=finding.interval_us,
             address=address,
             incident=incident.kind if incident is not None else None,
+            opened_us=incident.opened_at_us if incident is not None else None,
+            place=place_of(finding) or (known.place if known is not None and finding.sign not in ILL else None),
             cause=cause,
             explained_us=explained_us,
             explained=explained,
+            crowd=cause is not None and ((known is not None and known.crowd) or self._has_crowd(cause, target)),
         )
         self.conditions[target] = condition
         self._enter(target, known, condition)
+
+    def _has_crowd(self, cause: str, target: str) -> bool:
+        followers = self._index.get(("follower", cause), set())
+        return len({cause, target, *followers}) >= CROWD
 
     def _enter(self, target: str, before: Condition | None, now: Condition) -> None:
         was = self._places(target, before) if before is not None else set()
@@ -180,9 +214,11 @@ class Companies:
         kinds: list[tuple[Kind, str | None, bool]] = [
             ("on", address, True),
             ("ill", address, condition.sign in ILL),
+            ("at", condition.place, condition.sign in ILL),
             ("failing", address, condition.sign is Sign.FAILING),
             ("root", address, stands),
             ("member root", group, stands),
+            ("root at", condition.place, stands),
             ("follower", condition.cause, True),
         ]
         return {(kind, key) for kind, key, holds in kinds if holds and key is not None}
@@ -204,8 +240,19 @@ class Companies:
         # It fails now, and what was explained is that it was slow: that is news.
         if finding.sign is Sign.FAILING and known.explained is not Sign.FAILING:
             return None
-        grace_us = max(GRACE_INTERVALS * finding.interval_us, GRACE_US)
+        grace_us = self._grace_us(target, before, finding)
         return before if finding.tick_us < known.explained_us + grace_us else None
+
+    def _grace_us(self, target: str, cause: str, finding: Finding) -> int:
+        """Return for how long a target may still be ill after its explanation has ended."""
+        intervals = GRACE_INTERVALS
+        if cause not in self._depends_on(target) and not self._are_siblings(target, cause):
+            condition = self.conditions.get(cause)
+            if condition is not None and condition.sign in ILL:
+                return 0  # no crowd came: that they are ill at the same time was chance
+            if self.conditions[target].crowd:
+                intervals = PLACE_GRACE_INTERVALS
+        return max(intervals * finding.interval_us, GRACE_US)
 
     def _explains(self, cause: str, target: str, finding: Finding) -> bool:
         condition = self.conditions.get(cause)
@@ -217,7 +264,37 @@ class Companies:
             return down and finding.since_us >= condition.began_us - _window_us(Sign.FAILING, finding, condition)
         if finding.sign is Sign.FAILING and (condition.incident != "outage" or condition.sign not in _DOWN):
             return False
-        return condition.incident is not None and _began_together(finding, condition)
+        if condition.incident is None:
+            return False
+        if not self._are_siblings(target, cause):
+            return self._is_locations(target, finding, condition)
+        return _began_together(finding, condition)
+
+    def _are_siblings(self, one: str, other: str) -> bool:
+        """Say whether two targets are of one group or on one address."""
+        group = self.expectations.groups.get(one)
+        if group is not None and group == self.expectations.groups.get(other):
+            return True
+        known, theirs = self.conditions.get(one), self.conditions.get(other)
+        # Of a target that was never judged before nothing is known but what it was taken for.
+        if known is None or theirs is None:
+            return True
+        return known.address is not None and known.address == theirs.address
+
+    def _is_locations(self, target: str, finding: Finding, condition: Condition) -> bool:
+        """Say whether what is wrong with a target is that of the one location at which another one is ill too."""
+        place = place_of(finding)
+        if place is None or place != condition.place or condition.opened_us is None:
+            return False
+        interval_us = max(finding.interval_us, condition.interval_us)
+        earliest_us = condition.began_us - max(PLACE_INTERVALS * interval_us, TOGETHER_US)
+        if finding.since_us < earliest_us:
+            return False
+        others = (name for name in self._index.get(("at", place), set()) if name != target)
+        together = (name for name in others if self.conditions[name].began_us >= earliest_us)
+        if sum(1 for _name in islice(together, CROWD - 1)) == CROWD - 1:
+            return True
+        return finding.tick_us <= condition.opened_us + PATIENCE_INTERVALS * interval_us
 
     def _elders(self, target: str, finding: Finding, address: str | None) -> Iterator[str]:
         """Yield the siblings that stand for themselves and have an incident, the one that began first in front."""
@@ -227,6 +304,9 @@ class Companies:
             names |= self._index.get(("member root", group), set())
         if address is not None and self._is_hoster(target, finding, address):
             names |= self._index.get(("root", address), set())
+        place = place_of(finding)
+        if place is not None:
+            names |= self._index.get(("root at", place), set())
         for name in sorted(names - {target}, key=lambda name: (self.conditions[name].began_us, name)):
             if target not in self._depends_on(name):
                 yield name

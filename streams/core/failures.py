@@ -1,11 +1,14 @@
 """Failures too frequent for chance, though too few in a row for an outage.
 
-Counted are ticks of a group at which failures begin, not checks: when a target restarts, all locations fail together
-and for some ticks in a row, and that is one event. Three Bernoulli CUSUMs, each for another ratio that failures may
-have risen to (RISEN), sum the log likelihood ratio of each tick against the ratio that is normal for the group: a high
-ratio is seen after a few failures, a low one after some dozen. A sum that starts anew at 0 exceeds h by chance about
-once in exp(h) / normal ticks; so each limit is what keeps its part of the budget of false warnings, at any interval
-and any ratio, without counting on large numbers.
+Counted are ticks of a group at which a location begins to fail, not checks: when a target restarts, all locations fail
+together and for some ticks in a row, and that is one event. Three Bernoulli CUSUMs, each for another ratio that
+failures may have risen to (RISEN), sum the log likelihood ratio of each tick against the ratio that is normal for the
+group: a high ratio is seen after a few failures, a low one after some dozen. Each limit is what keeps its part of the
+budget of false warnings, at any interval and any ratio, without counting on large numbers (`_steps`).
+
+What is normal is learned from all checks but those of which the sums of any location say that they are too many: an
+hour in which one location loses half of its checks must not pass for what the target is like. It is taken at its upper
+bound, so that a series of which little is known says little. What goes on for more than a day is learned all the same.
 
 Where several locations report, each location has sums over what all the *others* saw, and a group is flagged when all
 of them agree: whatever one location makes of its own network, it alone can neither flag a target nor hide one. A
@@ -15,7 +18,8 @@ that nothing lingers after it. A flag is back when the sums have come down and t
 
 Source:
     Page (1954), Reynolds & Stoumbos (1999), the Bernoulli CUSUM; Lorden (1971) for its time between false alarms.
-    For what is told, and for the end: the exact binomial test (Clopper & Pearson 1934), one-sided.
+    Siegmund (1985), the change of measure that gives the limits. For what is told, and for the end: the exact binomial
+    test (Clopper & Pearson 1934), one-sided.
 """
 
 import math
@@ -45,15 +49,19 @@ MOST: Final = 1.2
 
 BACK_SCORE: Final = 0.5
 BACK_P: Final = 0.01
-MEMORY: Final = 6000.0
-"""Ticks that the ratio which is normal is learned from: two days of one each 30 s."""
+MEMORY: Final = 12_000.0
+"""Checks that the ratio which is normal is learned from: four days of one each 30 s."""
 
-PRIOR_TICKS: Final = 400.0
-"""So many ticks without a failure are taken to have come before the first."""
+PRIOR_CHECKS: Final = 400.0
+"""So many checks without a failure are taken to have come before the first."""
+
+YOUNG: Final = 3000.0
+"""Up to so many checks nobody knows what is normal: all of them are learned, those of the window after it."""
 
 SUSPICIOUS: Final = 0.25
 SUSPICIOUS_RATE: Final = 0.25
-"""From this score on the ratio is learned more slowly; what fails often for days becomes normal all the same."""
+"""From this score of any location's sums on the ratio is learned more slowly, and from 1 on not at all; but what was
+flagged for longer than a day is, for it may be what the target has become."""
 
 MOST_NORMAL: Final = 0.2
 """A group that fails more often than this is never normal."""
@@ -68,19 +76,21 @@ class FailureGroups(Table):
 
     Attributes:
         run: Failing ticks in a row.
-        ratio: Of failed checks, learned slowly from `learned` ticks.
+        ratio: Of failed checks, learned slowly from `learned` checks.
         flagged, since_us: Since the first failure of the window at that time.
-        score: The largest sum by its limit; of what was judged last.
+        score: The largest sum that all locations agree on by its limit, of what was judged last; suspect: the largest
+            of any location.
         failures, checks: In the window.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "run": Column(np.int64, 0),
         "ratio": Column(np.float64, 0.0),
-        "learned": Column(np.float64, PRIOR_TICKS),
+        "learned": Column(np.float64, PRIOR_CHECKS),
         "flagged": Column(np.bool_, 0),
         "since_us": Column(np.int64, NEVER),
         "score": Column(np.float64, 0.0),
+        "suspect": Column(np.float64, 0.0),
         "failures": Column(np.int64, 0),
         "checks": Column(np.int64, 0),
     }
@@ -90,6 +100,7 @@ class FailureGroups(Table):
     flagged: Bools
     since_us: Ints
     score: Floats
+    suspect: Floats
     failures: Ints
     checks: Ints
 
@@ -98,19 +109,16 @@ class FailureLanes(Table):
     """State by lane: bit k of `reports` and `fails` is the k-th last closed tick of its group.
 
     Attributes:
-        elsewhere: What the others saw at the last tick was a failure.
         sums: The CUSUMs over what the others saw; over its own where it is the only one.
     """
 
     COLUMNS = {  # noqa: RUF012 - as above
         "reports": Column(np.uint64, 0),
         "fails": Column(np.uint64, 0),
-        "elsewhere": Column(np.bool_, 0),
         "sums": Column(np.float64, 0.0, (RISEN.size,)),
     }
     reports: Bits
     fails: Bits
-    elsewhere: Bools
     sums: Floats
 
 
@@ -151,16 +159,20 @@ class Failures:
         reports, fails = self._shift(turn)
         was = groups.flagged[group]
         outage = run >= self._policies.get("warn_ticks", group)
-        normal = self._learn(turn, outage, failed, reported)
-        # Nothing fails, nothing is summed up, nothing is flagged: nothing to do.
-        if not (failed.any() or was.any() or lanes.sums[turn.lanes].any()):
+        # Nothing fails, nothing is summed up, nothing is flagged: nothing to do but to learn that.
+        busy = bool(failed.any() or was.any() or lanes.sums[turn.lanes].any())
+        if busy:
+            groups.failures[group] = turn.total(np.bitwise_count(fails))
+            groups.checks[group] = turn.total(np.bitwise_count(reports))
+            normal = self._normal(group)
+            self._sum(turn, reports, fails, normal, interval_us)
+        self._learn(turn, outage, failed, reported)
+        if not busy:
             return None
-        self._sum(turn, failed, reported, reports, normal, interval_us)
         wiped = outage[turn.local]
         lanes.reports[turn.lanes[wiped]] = lanes.fails[turn.lanes[wiped]] = 0
         lanes.sums[turn.lanes[wiped]] = 0.0
-        lanes.elsewhere[turn.lanes[wiped]] = False
-        groups.score[group[outage]] = 0.0
+        groups.score[group[outage]] = groups.suspect[group[outage]] = 0.0
         surprising = self._window(turn, reports, fails, normal, was)
         left = ~was & (groups.score[group] >= 1.0) & ~failing
         back = was & (((groups.score[group] < BACK_SCORE) & ~surprising) | outage)
@@ -181,9 +193,7 @@ class Failures:
 
     def normal(self, group: int) -> float:
         """Return the ratio of failures that is normal for a group."""
-        table = self.groups
-        ratio, learned = table.ratio[group : group + 1], table.learned[group : group + 1]
-        return float(_normal(ratio, learned, self._policies.of(group).expected_failure_ratio)[0])
+        return float(self._normal(np.array([group]))[0])
 
     def lost(self, groups: Rows) -> Floats:
         """Return the share of checks that fail by themselves, never 0: one more than was seen; shape (n,)."""
@@ -202,37 +212,42 @@ class Failures:
         lanes.reports[turn.lanes], lanes.fails[turn.lanes] = reports, fails
         return reports, fails
 
-    def _learn(self, turn: Round, outage: Bools, failed: Ints, reported: Ints) -> Floats:
-        """Learn the ratio that is normal, and return what it was before this tick. Shape (m,)."""
+    def _learn(self, turn: Round, outage: Bools, failed: Ints, reported: Ints) -> None:
+        """Learn the ratio that is normal from what nobody suspects."""
         groups, group = self.groups, turn.groups
-        ratio, learned = groups.ratio[group], groups.learned[group]
-        normal = _normal(ratio, learned, self._policies.get("expected_failure_ratio", group))
-        counts = (reported > 0) & ~outage
-        pace = np.where(groups.score[group] > SUSPICIOUS, SUSPICIOUS_RATE, 1.0) / np.minimum(learned, MEMORY)
-        groups.learned[group] = learned + counts
-        groups.ratio[group] = ratio + pace * counts * (failed / np.maximum(reported, 1) - ratio)
-        return normal
+        suspect, learned = groups.suspect[group], groups.learned[group]
+        lasts = groups.flagged[group] & (turn.tick_us - groups.since_us[group] > DAY_US)
+        pace = np.where(suspect >= SUSPICIOUS, SUSPICIOUS_RATE, 1.0)
+        pace = np.where((suspect >= 1.0) & ~lasts, 0.0, pace)
+        pace = np.where(learned < YOUNG, 1.0, pace) * ~outage
+        learned = learned + pace * reported
+        groups.learned[group] = learned
+        groups.ratio[group] += pace * (failed - reported * groups.ratio[group]) / np.minimum(learned, MEMORY)
 
-    def _sum(self, turn: Round, failed: Ints, reported: Ints, reports: Bits, normal: Floats, interval_us: Ints) -> None:
+    def _sum(self, turn: Round, reports: Bits, fails: Bits, normal: Floats, interval_us: Ints) -> None:
         """Move all sums on, and note by group the largest that all locations agree on, by its limit."""
         lanes, lane, local = self.lanes, turn.lanes, turn.local
+        failed, reported = turn.total(turn.failed), turn.total(turn.reported)
         here = reports > 0
         self._join(turn, here, reports)
         alone = (turn.total(here) == 1)[local]
+        # A location that failed at its last check too says nothing new.
+        new = turn.failed & ~_failed_before(reports, fails)
+        begun = turn.total(new)[local]
         seen = np.where(alone, reported[local], reported[local] - turn.reported)
         bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
-        begins = bad & ~lanes.elsewhere[lane]
-        told = here & (seen > 0)
-        lanes.elsewhere[lane[told]] = bad[told]
+        begins = np.where(alone, begun, begun - new) > 0
         step, limit = _steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
-        # A tick that goes on failing says nothing new.
-        move = np.where(begins[:, None], step[0], np.where((told & ~bad)[:, None], step[1], 0.0))
+        # A tick that goes on failing says nothing.
+        well = here & (seen > 0) & ~bad
+        move = np.where(begins[:, None], step[0], np.where(well[:, None], step[1], 0.0))
         sums = np.clip(lanes.sums[lane] + move, 0.0, MOST * limit)
         lanes.sums[lane] = sums
-        agreed = np.where(here[:, None], sums / limit, np.inf)
-        least = np.minimum.reduceat(agreed, turn.first, axis=0)
-        least[~np.isfinite(least)] = 0.0
-        self.groups.score[turn.groups] = least.max(axis=1)
+        parts = sums / limit
+        agreed = np.minimum.reduceat(np.where(here[:, None], parts, np.inf), turn.first, axis=0)
+        agreed[~np.isfinite(agreed)] = 0.0
+        self.groups.score[turn.groups] = agreed.max(axis=1)
+        self.groups.suspect[turn.groups] = np.maximum.reduceat(parts, turn.first, axis=0).max(axis=1)
 
     def _join(self, turn: Round, here: Bools, reports: Bits) -> None:
         """A location that reports for the first time in a window knows what the others know; who is away nothing.
@@ -240,23 +255,33 @@ class Failures:
         When it became known that there is such a location makes no difference then.
         """
         lanes, lane = self.lanes, turn.lanes
-        lanes.sums[lane[~here]], lanes.elsewhere[lane[~here]] = 0.0, False
+        lanes.sums[lane[~here]] = 0.0
         new = here & (reports == _ONE)
         if new.any():
             most = np.maximum.reduceat(lanes.sums[lane], turn.first, axis=0)
             lanes.sums[lane[new]] = most[turn.local[new]]
-            lanes.elsewhere[lane[new]] = np.logical_or.reduceat(lanes.elsewhere[lane], turn.first)[turn.local[new]]
+
+    def _normal(self, group: Rows) -> Floats:
+        """Return the ratio that is normal: the upper bound of what was learned, one failure and a standard error more.
+
+        Of a young group without what its window holds: that is what is judged.
+        """
+        table = self.groups
+        learned = np.minimum(table.learned[group], MEMORY)
+        young = table.learned[group] < YOUNG
+        failures = np.maximum(table.ratio[group] * learned - np.where(young, table.failures[group], 0), 0.0) + 1.0
+        checks = np.maximum(learned - np.where(young, table.checks[group], 0), PRIOR_CHECKS)
+        ratio = np.minimum((failures + np.sqrt(failures)) / checks, MOST_NORMAL)
+        return np.maximum(ratio, self._policies.get("expected_failure_ratio", group))
 
     def _budget(self, groups: Rows) -> Floats:
         budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups) / RISEN.size
         return np.broadcast_to(np.asarray(budget, dtype=np.float64), groups.shape)
 
     def _window(self, turn: Round, reports: Bits, fails: Bits, normal: Floats, was: Bools) -> Bools:
-        """Count what the window holds; say which flagged groups' window would still be a surprise. Shape (m,)."""
+        """Say which flagged groups' window would still be a surprise. Shape (m,)."""
         groups, group = self.groups, turn.groups
         bad = np.bitwise_or.reduceat(fails, turn.first)
-        groups.failures[group] = turn.total(np.bitwise_count(fails))
-        groups.checks[group] = turn.total(np.bitwise_count(reports))
         surprising = np.zeros(group.size, dtype=np.bool_)
         if not was.any():
             return surprising
@@ -272,15 +297,19 @@ class Failures:
         return surprising
 
 
-def _normal(ratio: Floats, learned: Floats, expected: float | Floats) -> Floats:
-    """Return the ratio that is normal: what was learned and what that may have missed (a standard error)."""
-    error = np.sqrt(ratio * (1.0 - ratio) / np.minimum(learned, MEMORY))
-    normal: Floats = np.maximum(np.minimum(ratio + error, MOST_NORMAL), expected)
-    return normal
+def _failed_before(reports: Bits, fails: Bits) -> Bools:
+    """Say which lanes failed at the last tick before this one at which they reported. Shape (n,)."""
+    before = reports >> _ONE
+    last = before & (~before + _ONE)
+    return np.asarray((fails >> _ONE) & last != 0)
 
 
 def _steps(normal: Floats, seen: Ints, interval_us: Ints, budget: Floats) -> tuple[tuple[Floats, Floats], Floats]:
     """Return what a tick with failures and one without add to each sum, and the limits; shapes (n, RISEN.size).
+
+    A sum exceeds h by chance once in exp(h) / (risen E) ticks, where E is the mean of exp(-excess) over h, if failures
+    had risen: the chance of the path is its chance then, by the likelihood ratio. A step is large, and what a sum
+    exceeds h by is anything up to one step, so E is about 1 / step.
 
     Args:
         normal: Ratio of failing checks that is normal, shape (n,).
@@ -296,7 +325,7 @@ def _steps(normal: Floats, seen: Ints, interval_us: Ints, budget: Floats) -> tup
     with_failures = np.log(risen / usual)
     without = np.log((1.0 - risen) / (1.0 - usual))
     a_week = WEEK_US / np.maximum(interval_us, 1)[:, None]
-    limit = np.log(np.maximum(usual * a_week, 1.0)) - np.log(budget)[:, None]
+    limit = np.log(np.maximum(risen * a_week / np.maximum(with_failures, 1.0), 1.0)) - np.log(budget)[:, None]
     return (with_failures, without), np.maximum(limit, 3.0)
 
 

@@ -4,13 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from streams.contract import SERVICE, Reason, Verdict
-from streams.core.incident import PARTIAL_FAILURE, counts_failures
 from streams.core.landscape import SILENCE
-from streams.core.signs import Finding, Sign
-from streams.policy import SECOND_US
+from streams.core.signs import LATENCY, PARTIAL_FAILURE, Finding, Sign, counts_failures
+from streams.policy import DAY_US, SECOND_US
 
 MISSED: Final = "missed"
-LATENCY: Final = "latency"
 PRESENT: Final = frozenset({PARTIAL_FAILURE, "failing"})
 """Kinds of reasons that speak of this very tick and remember nothing."""
 
@@ -22,7 +20,10 @@ SLOW_BEFORE_US: Final = 600 * SECOND_US
 """A network is slow for so long before it loses checks."""
 
 LINGERS_INTERVALS: Final = 180
-"""So long after a location's trouble detectors may still speak of it: windows end sooner, sums fade slowly."""
+"""So long after a location's trouble detectors may still speak of it: windows end sooner, sums fade slowly ..."""
+
+FAILURES_LINGER_US: Final = DAY_US
+"""... and flap memory reaches back over a day. A target that is down then is told all the same."""
 
 
 class Hold(NamedTuple):
@@ -37,18 +38,21 @@ class Hold(NamedTuple):
     until_us: int | None = None
 
 
-def service_finding(verdict: Verdict, holds: Mapping[str, Hold]) -> tuple[Finding, bool]:
+def service_finding(
+    verdict: Verdict, holds: Mapping[str, Hold], failing: Mapping[str, int] | None = None
+) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
         verdict: Of one target.
         holds: The locations that are in trouble, or were; what began earlier is not theirs.
+        failing: Since when it fails, by location; where that is not known, since when the target fails.
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
     reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
-        if _fails_by_trouble(verdict, holds):
+        if _fails_by_trouble(verdict, holds, failing or {}):
             return _finding(verdict, Sign.UNKNOWN, ()), True
         return _finding(verdict, Sign.FAILING, reasons), False
     kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds)]
@@ -117,10 +121,12 @@ def _troubled(holds: Mapping[str, Hold]) -> set[str]:
     return {location for location, hold in holds.items() if hold.until_us is None}
 
 
-def _fails_by_trouble(verdict: Verdict, holds: Mapping[str, Hold]) -> bool:
+def _fails_by_trouble(verdict: Verdict, holds: Mapping[str, Hold], failing: Mapping[str, int]) -> bool:
+    # Two locations may be in trouble, one after the other: each answers for its own failures.
     troubled = _troubled(holds)
     return bool(verdict.failed) and all(
-        location in troubled and verdict.since_us >= holds[location].from_us for location in verdict.failed
+        location in troubled and failing.get(location, verdict.since_us) >= holds[location].from_us
+        for location in verdict.failed
     )
 
 
@@ -142,4 +148,6 @@ def _covers(hold: Hold, reason: Reason, verdict: Verdict) -> bool:
     if hold.until_us is None:
         return True
     lingers_us = LINGERS_INTERVALS * verdict.interval_us
+    if counts_failures(reason):
+        lingers_us = max(lingers_us, FAILURES_LINGER_US)
     return reason.since_us <= hold.until_us and verdict.tick_us <= hold.until_us + lingers_us

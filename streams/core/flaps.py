@@ -7,8 +7,8 @@ would make such clusters less often than the budget of false warnings allows. So
 something when they are an hour apart and such a thing never happens, and three or more in a day nearly always do.
 Two that come within a few minutes are one deployment.
 
-A flag is back after a quiet time of three times the longest gap of its cluster, at least LEAST_QUIET_US; clusters
-reach back over a day, so one more episode flags again what was flagged in the last day.
+A flag is back after a quiet time of three times the longest gap of its cluster, at least LEAST_QUIET_US. From then on
+the cluster is one event. What is normal is the rate of such events, not of episodes.
 
 Source:
     Scan statistics (Naus 1965) of a Poisson process, with the exact tail. Measured on public status pages: 21, 45 and
@@ -42,6 +42,9 @@ LEAST_QUIET_US: Final = HOUR_US
 QUIET_GAPS: Final = 3
 MEMORY_WEEKS: Final = 4.0
 """The normal rate of episodes is that of about this time."""
+
+AGAIN: Final = 0.1
+"""An episode of a cluster that is flagged counts so much for what is normal."""
 
 PRIOR_EPISODES: Final = 1.0
 PRIOR_WEEKS: Final = 1.0
@@ -120,6 +123,8 @@ class Flaps:
             self._begin(int(group[place]), int(turn.tick_us[place]), chance)
         back = was & ~failing & (turn.tick_us >= table.until_us[group])
         table.flagged[group[back]] = False
+        # From now on the whole cluster is one event: what comes next is no part of it by itself.
+        table.begins_us[group[back], :-1] = table.ends_us[group[back], :-1] = NEVER
         now = table.flagged[group]
         if np.array_equal(was, now):
             return None
@@ -144,7 +149,8 @@ class Flaps:
     def _begin(self, group: int, at_us: int, chance: float) -> None:
         """An episode begins: note it, and see whether it makes a cluster."""
         table = self.table
-        table.episodes[group] = self._counted(group, at_us) + 1.0
+        # A cluster is one event: the rate of events is what is normal, however many episodes the last one had.
+        table.episodes[group] = self._counted(group, at_us) + (AGAIN if table.flagged[group] else 1.0)
         table.counted_us[group] = at_us
         begins, ends = table.begins_us[group], table.ends_us[group]
         begins[:-1], ends[:-1] = begins[1:], ends[1:]

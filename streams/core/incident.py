@@ -20,11 +20,9 @@ import msgspec
 from streams.contract import SERVICE, VERSION, Incident, IncidentEffect, Reason, Severity, derived_id
 from streams.core.cause import company_cause, outage_cause, warning_cause
 from streams.core.company import ALONE, Company
-from streams.core.flaps import FLAPPING
-from streams.core.signs import Finding, Sign
+from streams.core.signs import PARTIAL_FAILURE, Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
 
-PARTIAL_FAILURE: Final = "partial_failure"
 PAGE_INTERVALS: Final = 5
 """An outage pages after so many intervals at the latest: who probes every second wants to know within seconds."""
 
@@ -128,15 +126,6 @@ def pages_early(reasons: Sequence[Reason], policy: IncidentPolicy) -> bool:
     return 0 < policy.page_signals <= len({_signal(reason) for reason in detected})
 
 
-def counts_failures(reason: Reason) -> bool:
-    """Say whether a reason rests on failed checks: such a reason may be a location's and not the target's."""
-    return (
-        reason.kind in (PARTIAL_FAILURE, "failing", FLAPPING)
-        or reason.metric == "failure_ratio"
-        or reason.failure is not None
-    )
-
-
 def _signal(reason: Reason) -> str:
     if counts_failures(reason):
         return "failures"
@@ -224,7 +213,7 @@ def _warn(
     state, incident = _open(target, subject, state, finding, policy)
     incident = msgspec.structs.replace(
         incident,
-        page=page and company.caused_by is None,
+        page=page and company.caused_by is None and not company.is_location,
         cause=company_cause(line, target, company, outage=False),
         severity=_severity(finding.reasons),
         warned_at_us=finding.tick_us,
@@ -240,7 +229,9 @@ def _updated(state: SubjectState, finding: Finding, company: Company, *, page: b
     """Publish a revision only where it says more than the last one, so that a flapping target is no flood."""
     incident = state.incident
     assert incident is not None
-    page = incident.page or (page and company.caused_by is None)
+    # An early warning that is a location's and not the target's wakes nobody.
+    held = company.caused_by is not None or (company.is_location and incident.kind != "outage")
+    page = incident.page or (page and not held)
     reasons = _merged(incident.reasons, finding.reasons)
     locations = sorted({*incident.locations, *finding.locations})
     related = sorted({*incident.related, *company.related})

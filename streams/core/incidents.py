@@ -29,7 +29,7 @@ from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-3"
+CODE: Final = "incidents-4"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1
@@ -319,7 +319,8 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        finding, held = service_finding(again, self._locations.holds())
+        failing = self._locations.landscape.targets[verdict.target].failing
+        finding, held = service_finding(again, self._locations.holds(), failing)
         revisions = self._step_service(track, verdict, finding)
         if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)

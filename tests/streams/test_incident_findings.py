@@ -6,7 +6,7 @@ import pytest
 
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
 from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
-from streams.core.findings import LINGERS_INTERVALS, Hold, forecast_findings, service_finding
+from streams.core.findings import FAILURES_LINGER_US, LINGERS_INTERVALS, Hold, forecast_findings, service_finding
 from streams.core.signs import Sign
 
 SINCE_US = 1_795_341_605_000_000
@@ -131,12 +131,17 @@ def test_what_detectors_remember_of_a_trouble_that_has_ended_is_the_locations_to
     assert service_finding(failing, holds)[0].sign is Sign.FAILING
 
 
+@pytest.mark.parametrize(
+    ("metric", "lasts_us"), [("latency", LINGERS_INTERVALS * 30_000_000), ("failure_ratio", FAILURES_LINGER_US)]
+)
 @pytest.mark.parametrize(("later_us", "sign"), [(0, Sign.UNKNOWN), (1, Sign.DEGRADED)])
-def test_a_trouble_is_remembered_for_so_many_intervals_and_no_longer(later_us: int, sign: Sign) -> None:
-    """What still deviates then is the target's."""
+def test_a_trouble_is_remembered_for_so_long_and_no_longer(
+    metric: str, lasts_us: int, later_us: int, sign: Sign
+) -> None:
+    """What still deviates then is the target's; failures are remembered for longer than slowness."""
     tick_us = SINCE_US + 60_000_000
-    until_us = tick_us - LINGERS_INTERVALS * 30_000_000 - later_us
-    which = reason("failure_ratio", metric="failure_ratio", locations=["ams"], since_us=until_us - 1)
+    until_us = tick_us - lasts_us - later_us
+    which = reason(metric, metric=metric, locations=["ams"], since_us=until_us - 1)
     holds = {"ams": Hold(until_us - 10, until_us)}
     assert service_finding(verdict("degraded", which, reported="ams"), holds)[0].sign is sign
 
@@ -236,3 +241,12 @@ def test_an_instant_that_no_calendar_holds_is_shown_as_its_number() -> None:
     """A cause never fails."""
     assert instant(SINCE_US) == SINCE
     assert instant(2**61) == f"{2**61} µs"
+
+
+def test_two_locations_in_trouble_answer_each_for_the_failures_since_its_own_began() -> None:
+    """Ams fails for an hour, fra since a minute: the target fails since an hour, and both are in trouble."""
+    holds = {"ams": Hold(SINCE_US - 10), "fra": Hold(SINCE_US + 3_600_000_000)}
+    failing = verdict("failing", reason("failing"), reported="ams fra", failed="ams fra")
+    since_us = {"ams": SINCE_US, "fra": SINCE_US + 3_600_000_000}
+    assert service_finding(failing, holds, since_us)[0].sign is Sign.UNKNOWN
+    assert service_finding(failing, holds, since_us | {"fra": SINCE_US})[0].sign is Sign.FAILING

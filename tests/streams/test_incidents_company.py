@@ -2,8 +2,11 @@
 
 import pytest
 
-from streams.contract import Incident
-from streams.policy import Expectations
+from streams.contract import SERVICE, Incident, Reason
+from streams.core.company import Companies
+from streams.core.incident import SubjectState, step
+from streams.core.signs import Finding, Sign
+from streams.policy import Expectations, IncidentPolicy
 from tests.streams.installation import INTERVAL_US, SECOND, START_US, Installation, final, play
 
 CLEAN = "SSSSSSSSSSSSSSSSSSSSSSSS"
@@ -190,6 +193,86 @@ def test_a_restart_of_the_dependency_explains_the_dependents_too() -> None:
     found = play(installation({DB: line, WEB: line}, address=None, depends_on={WEB: (DB,)}), page_after_us=90 * SECOND)
     assert not any(one.page for one in found)
     assert {one.target for one in final(found).values()} == {DB, WEB}
+
+
+class Place:
+    """Targets on addresses of their own, judged one tick after the other; all that is slow is so at ams."""
+
+    def __init__(self) -> None:
+        self.companies = Companies(Expectations())
+        self.states: dict[str, SubjectState] = {}
+
+    def judge(self, target: str, minute: int, since: int | None, *locations: str) -> SubjectState:
+        """Judge one tick of a target, that is slow since a minute, or well."""
+        reasons = () if since is None else (slow_since(since, *locations),)
+        finding = Finding(
+            tick_us=START_US + minute * 60 * SECOND,
+            sign=Sign.HEALTHY if since is None else Sign.DEGRADED,
+            since_us=START_US + (minute if since is None else since) * 60 * SECOND,
+            interval_us=60 * SECOND,
+            reasons=reasons,
+            locations=locations,
+        )
+        company = self.companies.of(target, finding, f"address of {target}")
+        before = self.states.get(target, SubjectState())
+        state, _told = step(target, SERVICE, before, finding, IncidentPolicy(), company)
+        self.companies.see(target, finding, f"address of {target}", state.incident, company.caused_by)
+        self.states[target] = state
+        return state
+
+    def causes(self) -> dict[str, str | None]:
+        """By target, who explains the incident that is open."""
+        return {name: state.incident.caused_by for name, state in self.states.items() if state.incident is not None}
+
+
+def slow_since(minute: int, *locations: str) -> Reason:
+    """Return that latency has left its level there."""
+    return Reason(
+        kind="latency_level",
+        subject=SERVICE,
+        text="slow",
+        probe="http",
+        since_us=START_US + minute * 60 * SECOND,
+        locations=list(locations),
+        metric="latency",
+    )
+
+
+def test_what_slows_one_location_down_is_one_warning() -> None:
+    """Six targets become slow at ams within minutes: the first speaks, also when the others stay slow for longer."""
+    place, names = Place(), [f"shop/{number}" for number in range(6)]
+    for minute in range(4, 40):
+        for number, name in enumerate(names):
+            since = number % 3 if 4 + number <= minute < 20 + number else None
+            place.judge(name, minute, since, "ams")
+            open_ones = place.causes()
+            assert all(cause == names[0] for other, cause in open_ones.items() if other != names[0])
+            assert open_ones.get(names[0]) is None
+    assert place.causes() == {}
+
+
+def test_two_that_are_slow_at_one_location_are_chance_after_a_while() -> None:
+    """The second is explained for five intervals, until it is known that no others come; then it stands for itself."""
+    place = Place()
+    for minute in range(4, 9):
+        place.judge("shop/a", minute, 0, "ams")
+        assert place.judge("shop/b", minute, 1, "ams").incident is not None
+        assert place.causes() == {"shop/a": None, "shop/b": "shop/a"}
+    for minute in range(9, 12):
+        place.judge("shop/a", minute, 0, "ams")
+        place.judge("shop/b", minute, 1, "ams")
+    assert place.causes() == {"shop/a": None, "shop/b": None}
+
+
+def test_who_is_slow_elsewhere_or_at_two_locations_stands_for_itself() -> None:
+    """A location explains only what is seen from it alone."""
+    place = Place()
+    for name in ("shop/a", "shop/b", "shop/c", "shop/d"):
+        place.judge(name, 4, 0, "ams")
+    place.judge("shop/e", 5, 0, "fra")
+    place.judge("shop/f", 5, 0, "ams", "fra")
+    causes = place.causes()
+    assert [causes[name] for name in ("shop/d", "shop/e", "shop/f")] == ["shop/a", None, None]
 
 
 def play_told(lines: dict[str, str], **more: object) -> list[Incident]:
