@@ -2,7 +2,9 @@
 
 The messages of one partition go through the same functions that the workers call: decode and columns, the detector
 (warm), the encoding of what it found, Arrow columns, insert and proof, rollups. `store` is what the store's own process
-spends on the inserts.
+spends on the inserts. `detect, 8 at once` is what detection would cost if a worker that is behind handed over eight
+messages of a partition together (joining them included): what it says depends on the checks and not on how they are
+cut into messages.
 """
 
 import asyncio
@@ -11,13 +13,14 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import psutil
 
 from analytics.sink import Sink
 from benchmarks.throughput.bench import Site
 from benchmarks.throughput.load import LOCATION, PARTITIONS, Known, Load
 from producers import codec
-from producers.contract import CheckBatch
+from producers.contract import CheckBatch, CheckColumns
 from producers.topics import CHECKS
 from streams import codec as events
 from streams.core.detect import Detector
@@ -27,6 +30,9 @@ from streams.policy import DetectPolicy
 
 PARTITION: Final = 0
 MOST_MESSAGES: Final = 400
+AT_ONCE: Final = 8
+LISTS: Final = ("target", "probe", "kind", "location", "reason", "address", "http_status", "detail")
+ARRAYS: Final = ("scheduled_at_us", "started_at_us", "duration_us", "outcome", "disturbed")
 
 _T = TypeVar("_T")
 
@@ -47,12 +53,11 @@ class Clock:
 
 def measure(site: Site, load: Load) -> dict[str, float]:
     """Return CPU microseconds a check by stage."""
-    known = Known(load)
-    detector = Detector(DetectPolicy(), load.expectations(), partition=PARTITION, partitions=PARTITIONS)
-    learn(detector, known.checks(PARTITION, from_us=0, epoch="", before=0))
+    detector, other = _warm(load), _warm(load)
     ours = (value for partition, value in load.messages() if partition == PARTITION)
     messages = list(islice(ours, MOST_MESSAGES))
     clock, checks = Clock(), 0
+    together: list[CheckColumns] = []
     now_us = time.time_ns() // 1000
     for value in messages:
         batch = clock.take("decode", lambda value=value: codec.decode(value, log_timestamp_us=now_us))  # type: ignore[misc]
@@ -62,8 +67,30 @@ def measure(site: Site, load: Load) -> dict[str, float]:
         found = [*outputs.deviations, *outputs.verdicts]
         clock.take("encode", lambda found=found: [events.encode(one) for one in found])  # type: ignore[misc]
         checks += len(columns)
+        together.append(columns)
+        if len(together) == AT_ONCE or value is messages[-1]:
+            clock.take(f"detect, {AT_ONCE} at once", lambda parts=together: other.apply(_joined(parts)))  # type: ignore[misc]
+            together = []
     asyncio.run(_store(site, messages, clock))
     return {stage: spent * 1e6 / checks for stage, spent in clock.spent.items()}
+
+
+def _warm(load: Load) -> Detector:
+    detector = Detector(DetectPolicy(), load.expectations(), partition=PARTITION, partitions=PARTITIONS)
+    learn(detector, Known(load).checks(PARTITION, from_us=0, epoch="", before=0))
+    return detector
+
+
+def _joined(parts: Sequence[CheckColumns]) -> CheckColumns:
+    """Return the checks of several messages as one; here all of them have the same phases and metrics."""
+    lists = {name: [each for part in parts for each in getattr(part, name)] for name in LISTS}
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    return CheckColumns(
+        **lists,
+        **arrays,
+        phases={name: np.concatenate([part.phases[name] for part in parts]) for name in parts[0].phases},
+        metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in parts[0].metrics},
+    )
 
 
 async def _store(site: Site, messages: Sequence[bytes], clock: Clock) -> None:
