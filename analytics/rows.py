@@ -4,7 +4,7 @@ No Python object is made for a check: the lists of a batch become Arrow columns 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics import tables
-from analytics.tables import INSTANT, TEXT, WHOLE, Table
+from analytics.tables import INSTANT, NUMBER, TEXT, WHOLE, Table
 from producers.contract import PHASES, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
 from producers.errors import InvalidEvent
 from producers.topics import Position
@@ -100,26 +100,27 @@ def check_rows(batch: CheckBatch, position: Position) -> pa.RecordBatch:
         pa.ArrowException, OverflowError, UnicodeError: A value fits no column.
     """
     count = len(batch.target)
-    scheduled = pa.array(batch.scheduled_at_us, WHOLE)
-    started = pa.array(batch.started_at_us, WHOLE)
+    scheduled = np.fromiter(batch.scheduled_at_us, np.int64, count)
+    started = np.fromiter(batch.started_at_us, np.int64, count)
     nothing = pa.nulls(count, WHOLE)
     disturbed = np.zeros(count, dtype=np.bool_)
-    disturbed[batch.disturbed] = True
+    if batch.disturbed:
+        disturbed[batch.disturbed] = True
     phases = (batch.phases.get(phase) for phase in PHASES)
     columns = [
         pa.array(batch.target, TEXT),
         pa.array(batch.probe, TEXT),
         pa.repeat(batch.location, count),
-        scheduled.view(INSTANT),
+        pa.array(scheduled).view(INSTANT),
         # Falls as started_at rises: of two rows of one check the store keeps the highest version.
-        pa.array(scheduled.to_numpy() - started.to_numpy(), WHOLE),
+        pa.array(scheduled - started),
         pa.array(batch.kind, TEXT),
-        pa.array(batch.outcome, TEXT),
-        pa.array(batch.reason, TEXT),
+        _mostly_one(batch.outcome, TEXT),
+        _mostly_one(batch.reason, TEXT),
         pa.array(batch.duration_us, WHOLE),
         *(nothing if values is None else pa.array(values, WHOLE) for values in phases),
         pa.array(batch.address, TEXT),
-        pa.array(batch.http_status, WHOLE),
+        _mostly_one(batch.http_status, WHOLE),
         _details(batch, count),
         _readings(batch, count),
         pa.array(disturbed),
@@ -134,6 +135,14 @@ def check_rows(batch: CheckBatch, position: Position) -> pa.RecordBatch:
 _CHECKS_SCHEMA: Final = tables.CHECKS.schema
 
 
+def _mostly_one(values: Sequence[str | int | None], kind: Any) -> pa.Array:
+    """Return a column whose values mostly are one object: then it is made at once, not value by value."""
+    first = values[0]
+    if values.count(first) < len(values):
+        return pa.array(values, kind)
+    return pa.nulls(len(values), kind) if first is None else pa.repeat(pa.scalar(first, kind), len(values))
+
+
 def _details(batch: CheckBatch, count: int) -> pa.Array:
     if batch.detail is None:
         return pa.nulls(count, TEXT)
@@ -145,6 +154,9 @@ def _details(batch: CheckBatch, count: int) -> pa.Array:
 
 def _readings(batch: CheckBatch, count: int) -> pa.Array:
     """Return the sparse metrics as a map a check, its names in alphabetical order."""
+    if not batch.metrics:
+        empty = pa.array(np.zeros(count + 1, dtype=np.int32))
+        return pa.MapArray.from_arrays(empty, pa.nulls(0, TEXT), pa.nulls(0, NUMBER))
     names = sorted(batch.metrics)
     lengths = [len(batch.metrics[name].rows) for name in names]
     rows = np.array([row for name in names for row in batch.metrics[name].rows], dtype=np.int64)

@@ -14,6 +14,7 @@ from analytics.settings import StoreSettings
 INSERT_SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,  # an answer must mean that the rows are in the table
     "insert_deduplicate": 0,  # rows replace themselves; a block must never be dropped as a repeated one
+    "optimize_on_insert": 0,  # looking for repeated rows inside of a block is more work than all the rest; merges do it
     "max_partitions_per_insert_block": 0,  # a clock that was far off must not stop the flow
 }
 

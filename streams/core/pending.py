@@ -44,12 +44,19 @@ class Texts:
 
     def number(self, texts: list[str | None]) -> npt.NDArray[np.int32]:
         """Return the number of each text, NO_TEXT for None. Shape (n,)."""
-        numbers = self._numbers
-        for text in set(texts).difference(numbers):
-            assert text is not None
-            numbers[text] = len(self.known)
-            self.known.append(text)
-        return np.fromiter(map(numbers.__getitem__, texts), dtype=np.int32, count=len(texts))
+        if texts.count(None) == len(texts):  # by identity, so at once
+            return np.full(len(texts), NO_TEXT, dtype=np.int32)
+        try:
+            return self._numbers_of(texts)
+        except KeyError:
+            for text in dict.fromkeys(texts):
+                if text is not None and text not in self._numbers:
+                    self._numbers[text] = len(self.known)
+                    self.known.append(text)
+            return self._numbers_of(texts)
+
+    def _numbers_of(self, texts: list[str | None]) -> npt.NDArray[np.int32]:
+        return np.fromiter(map(self._numbers.__getitem__, texts), dtype=np.int32, count=len(texts))
 
     def text(self, number: int) -> str | None:
         """Return the text of a number, None for NO_TEXT."""
@@ -80,10 +87,14 @@ def rows_of(
         values = columns.phases.get(phase)
         if values is not None:
             rows["phases"][:, place] = np.where(values > 0, values, 0.0)
-    rows["times"] = np.array([kind != "host" for kind in columns.kind], dtype=np.bool_)
+    rows["times"] = True if "host" not in columns.kind else [kind != "host" for kind in columns.kind]
     rows["reason"] = reasons.number(columns.reason)
     rows["address"] = addresses.number(columns.address)
-    rows["status"] = [NO_TEXT if status is None else status for status in columns.http_status]
+    status = columns.http_status
+    if status.count(status[0]) == count:
+        rows["status"] = NO_TEXT if status[0] is None else status[0]
+    else:
+        rows["status"] = [NO_TEXT if each is None else each for each in status]
     return rows
 
 
@@ -92,7 +103,10 @@ def ordered(rows: Structured) -> tuple[Structured, Bools]:
 
     The rest of the key only breaks ties, so that the order of arrival decides nothing.
     """
-    rows = rows[np.lexsort((rows["started_us"], rows["lane"], rows["tick_us"], rows["group"]))]
+    group = rows["group"]
+    if (group[1:] > group[:-1]).all():  # one each and in order, as a message brings them that all others resemble
+        return rows, np.zeros(rows.size, dtype=np.bool_)
+    rows = rows[np.lexsort((rows["started_us"], rows["lane"], rows["tick_us"], group))]
     twice = _twice(rows)
     if twice.any():
         keys = (
@@ -136,16 +150,18 @@ class Runs:
         first[1:] = (group[1:] != group[:-1]) | (tick_us[1:] != tick_us[:-1])
         start = np.flatnonzero(first)
         run_group = group[start].astype(np.intp)
-        groups, head = np.unique(run_group, return_index=True)
+        begins = np.ones(run_group.size, dtype=np.bool_)
+        begins[1:] = run_group[1:] != run_group[:-1]
+        head = np.flatnonzero(begins)
         return cls(
             rows=rows,
             group=run_group,
             tick_us=np.ascontiguousarray(tick_us[start]),
             start=start,
             stop=np.append(start[1:], rows.size),
-            groups=groups,
-            head=head.astype(np.intp),
-            end=np.append(head[1:], run_group.size).astype(np.intp),
+            groups=run_group[head],
+            head=head,
+            end=np.append(head[1:], run_group.size),
         )
 
     def rest(self) -> Structured:

@@ -50,7 +50,7 @@ class Registry:
         self._location_numbers: dict[str, int] = {}
         self._target_numbers: dict[str, int] = {}
         self._group_numbers: dict[tuple[str, str], int] = {}
-        self._lane_numbers: dict[tuple[str, str, str], int] = {}
+        self._lanes_of: dict[tuple[str, str], dict[str, int]] = {}  # by (probe, location), then by target
         self._groups_of: dict[str, list[int]] = {}
         self._group_of: list[int] = []
         self._location_of: list[int] = []
@@ -63,19 +63,27 @@ class Registry:
         The first check of a target brings all its probes and locations that the config names: they are missed
         from then on.
         """
-        numbers = self._lane_numbers
-        keys = list(zip(columns.target, columns.probe, columns.location, strict=True))
         groups, lanes = len(self.groups), len(self.lanes)
         try:
-            rows = [numbers[key] for key in keys]
+            rows = self._numbers_of(columns)
         except KeyError:
-            for key in keys:
-                if key not in numbers:
-                    self._add_lane(key)
-            self._refresh()
-            rows = [numbers[key] for key in keys]
-        added = Added(range(groups, len(self.groups)), range(lanes, len(self.lanes)))
-        return np.array(rows, dtype=np.intp), added
+            self.add(list(zip(columns.target, columns.probe, columns.location, strict=True)))
+            rows = self._numbers_of(columns)
+        return rows, Added(range(groups, len(self.groups)), range(lanes, len(self.lanes)))
+
+    def _numbers_of(self, columns: CheckColumns) -> Rows:
+        """Return the lane of each check; a KeyError if one is not there yet."""
+        target, probe, location = columns.target, columns.probe, columns.location
+        if location.count(location[0]) == len(target) == probe.count(probe[0]):  # nearly always: of one message
+            numbers = self._lanes_of[probe[0], location[0]]
+            return np.fromiter(map(numbers.__getitem__, target), np.intp, len(target))
+        tables = map(self._lanes_of.__getitem__, zip(probe, location, strict=True))
+        each = (table[name] for table, name in zip(tables, target, strict=True))
+        return np.fromiter(each, np.intp, len(target))
+
+    def _has_lane(self, key: tuple[str, str, str]) -> bool:
+        target, probe, location = key
+        return target in self._lanes_of.get((probe, location), ())
 
     def location(self, name: str) -> int:
         """Return the number of a location, a new one if need be."""
@@ -129,13 +137,13 @@ class Registry:
         for target in targets:
             for probe, expectation in self._probes.get(target, ()):
                 for location in expectation.locations:
-                    if (target, probe, location) not in self._lane_numbers:
+                    if not self._has_lane((target, probe, location)):
                         yield target, probe, location
 
     def add(self, lanes: Sequence[tuple[str, str, str]]) -> None:
         """Add lanes that are not there yet."""
         for key in lanes:
-            if key not in self._lane_numbers:
+            if not self._has_lane(key):
                 self._add_lane(key)
         self._refresh()
 
@@ -148,7 +156,7 @@ class Registry:
                     self._add_lane_row((target, named, location))
         if (target, probe) not in self._group_numbers:
             self._add_group(target, probe)
-        if key not in self._lane_numbers:
+        if not self._has_lane(key):
             self._add_lane_row(key)
 
     def _add_group(self, target: str, probe: str) -> None:
@@ -163,7 +171,7 @@ class Registry:
 
     def _add_lane_row(self, key: tuple[str, str, str]) -> None:
         target, probe, location = key
-        self._lane_numbers[key] = len(self.lanes)
+        self._lanes_of.setdefault((probe, location), {})[target] = len(self.lanes)
         self.lanes.append(key)
         self._group_of.append(self._group_numbers[target, probe])
         self._location_of.append(self.location(location))

@@ -36,20 +36,25 @@ class Summaries:
         if tick_us.size == 0:
             return
         self.begin(int(tick_us.min()))
-        slots, slot = np.unique(tick_us // self._width_us, return_inverse=True)
+        slot = tick_us // self._width_us
+        first, spread = int(slot.min()), int(slot.max() - slot.min()) + 1
+        if spread > MOST_EMPTY:  # ticks far from each other: a row for each slot there is
+            slots, slot = np.unique(slot, return_inverse=True)
+        else:
+            slots, slot = np.arange(first, first + spread), slot - first
         locations = int(location.max()) + 1
         key = slot * locations + location
         size = slots.size * locations
-        all_reported = np.bincount(key, weights=reported, minlength=size)
-        all_failed = np.bincount(key, weights=failed, minlength=size)
         seen = np.bincount(key, minlength=size)
-        for place in np.flatnonzero(seen):
+        all_reported = np.bincount(key[reported], minlength=size)
+        all_failed = np.bincount(key[failed], minlength=size)
+        for place in np.flatnonzero(seen).tolist():
             slot_us = int(slots[place // locations]) * self._width_us
             if slot_us < self.next_us:
                 continue
             counts = self.counts.setdefault(slot_us, {})
-            before = counts.get(int(place % locations), (0, 0))
-            counts[int(place % locations)] = (
+            before = counts.get(place % locations, (0, 0))
+            counts[place % locations] = (
                 before[0] + int(all_reported[place]),
                 before[1] + int(all_failed[place]),
             )

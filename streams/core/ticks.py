@@ -139,6 +139,8 @@ class Round(NamedTuple):
 
     def total(self, of: Bools) -> Ints:
         """Return by group how many of its lanes have it. Shape (m,)."""
+        if self.first.size == self.lanes.size:  # one each
+            return of.astype(np.int64)
         return np.add.reduceat(of, self.first, dtype=np.int64)
 
 
