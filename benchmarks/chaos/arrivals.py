@@ -60,6 +60,19 @@ class Arrivals:
         self._thread.start()
         return self
 
+    def has_all_until(self, at_us: int) -> bool:
+        """Whether each partition has been read to a message that the log took after this; clock events always follow.
+
+        Raises:
+            BaseException: What the reading died of.
+        """
+        if self.failure is not None:
+            raise self.failure
+        newest = dict.fromkeys(range(self._log.partitions), 0)
+        for message in self.messages:
+            newest[message.partition] = max(newest[message.partition], message.timestamp_us)
+        return min(newest.values()) > at_us
+
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()

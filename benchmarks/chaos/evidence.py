@@ -201,8 +201,15 @@ def _one_sided(expected: Mapping[str, Any], stored: Mapping[str, Any]) -> list[s
     ]
 
 
-def told(found: Found) -> list[str]:
-    """Each recorded alert reached the webhook, nothing else did, and what was open for long was told."""
+def told(found: Found, away_us: Sequence[tuple[int, int]]) -> list[str]:
+    """Each recorded alert reached the webhook, nothing else did, and what was open for long was told.
+
+    What was over before a sender that had been away could read of it is recorded and told nobody, as the design says.
+
+    Args:
+        found: What was found.
+        away_us: From when until when the sender did not read.
+    """
     wrong = []
     recorded = {row["id"] for row in found.alerts if row["delivered"]}
     posted = {one.key for one in found.posted}
@@ -212,7 +219,8 @@ def told(found: Found) -> list[str]:
     for row in found.incidents:
         over_us = row["resolved_at"]
         lasted = over_us is None or over_us - row["opened_at"] >= MUST_TELL_US
-        if lasted and row["caused_by"] is None and row["incident_id"] not in initial:
+        unseen = over_us is not None and any(start - SENDING_US <= over_us <= end for start, end in away_us)
+        if lasted and not unseen and row["caused_by"] is None and row["incident_id"] not in initial:
             wrong.append(
                 f"never told: {row['kind']} of {row['target'] or row['location']} opened at {row['opened_at']}"
             )

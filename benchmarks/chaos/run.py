@@ -1,5 +1,7 @@
 """One run: start everything, play the hour, hit one part after the other, let it come to rest, look at the evidence."""
 
+import datetime as dt
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,10 +16,9 @@ from benchmarks.chaos.faults import Done, Fault, strike
 from benchmarks.chaos.installations import DETECTS, LOCATIONS, MACHINES, Chaos, Fronts, Play, start
 from benchmarks.chaos.recording import Recording
 from forewarn.config import load
-from producers.topics import CHECKS
 from tests.integration.judging import Judged, judge
 from tests.integration.local import Local
-from tests.integration.reading import query, read_log
+from tests.integration.reading import query
 from tests.integration.waiting import wait_for
 
 FILLED: Final = 0.92
@@ -167,11 +168,10 @@ def finish(stage: Stage, done: list[Done], expected: Expected) -> Result:
     for location in LOCATIONS:
         deployment.end(f"producer {location}")
     stage.tell("the producers have ended")
+    ended_us = time.time_ns() // 1000
     _rests(lambda: _is_still(deployment))
-    if stage.arrivals.failure is not None:
-        raise stage.arrivals.failure
-    messages = stage.arrivals.messages if deployment.log.forgetful else read_log(deployment.log, CHECKS)
-    late = late_checks(config, messages, partitions=deployment.log.partitions)
+    assert _rests(lambda: stage.arrivals.has_all_until(ended_us)), "the log of checks was not read to its end"
+    late = late_checks(config, stage.arrivals.messages, partitions=deployment.log.partitions)
     judged = judge(config, _read(deployment, late).in_time)
     changes = judged.changes().keys()
     _rests(lambda: changes <= {row["id"] for row in query(deployment.store, "SELECT id FROM verdicts")})
@@ -228,6 +228,17 @@ def _read(deployment: Chaos, late: set[tuple[str, str, str, int]]) -> Found:
     )
 
 
+def _away_us(deployment: Chaos, done: Sequence[Done]) -> list[tuple[int, int]]:
+    """Return when alerts did not read: from the fault before to each time at which it says that it reads."""
+    hits = [one.from_us for one in done if one.fault.name in {"alerts", "broker", "store"}]
+    found = []
+    for line in deployment.output("alerts").splitlines():
+        if '"event": "reading"' in line:
+            at_us = int(dt.datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() * 1e6)
+            found.append((max((hit for hit in hits if hit < at_us), default=at_us), at_us))
+    return found
+
+
 def _weigh(found: Found, judged: Judged, stage: Stage, done: list[Done], expected: Expected) -> Result:
     """Hold what was found against each rule."""
     deployment, play = stage.deployment, stage.play
@@ -246,7 +257,7 @@ def _weigh(found: Found, judged: Judged, stage: Stage, done: list[Done], expecte
         "verdicts of the core": evidence.verdicts(found, judged),
         "deviations of the core": evidence.deviations(found, judged),
         "incidents of the core": evidence.incidents(found, judged),
-        "alerts told": evidence.told(found),
+        "alerts told": evidence.told(found, _away_us(deployment, done)),
         "requests repeated for cause only": unexplained,
         "dead letters": [str(letter) for letter in letters if letter["reason"] not in expected.refusals],
         "store check": [] if proved.returncode == 0 else (proved.stdout + proved.stderr).splitlines(),

@@ -179,12 +179,18 @@ def test_an_alert_that_nobody_got_or_nobody_recorded_is_seen() -> None:
     }
     alert = {"id": "a", "incident_id": "i", "kind": "initial", "delivered": True}
     well = replace(NOTHING, incidents=[incident], alerts=[alert], posted=[posted("a", after_s=0)])
-    assert evidence.told(well) == []
-    assert len(evidence.told(replace(well, posted=()))) == 1
-    assert len(evidence.told(replace(well, alerts=()))) == 2
-    assert len(evidence.told(replace(NOTHING, incidents=[incident]))) == 1
+    assert evidence.told(well, []) == []
+    assert len(evidence.told(replace(well, posted=()), [])) == 1
+    assert len(evidence.told(replace(well, alerts=()), [])) == 2
+    assert len(evidence.told(replace(NOTHING, incidents=[incident]), [])) == 1
     short = incident | {"resolved_at": KILLED_US + SECOND}
-    assert evidence.told(replace(NOTHING, incidents=[short, incident | {"caused_by": "main/t001"}])) == []
+    explained = incident | {"caused_by": "main/t001"}
+    assert evidence.told(replace(NOTHING, incidents=[short, explained]), []) == []
+    over = replace(NOTHING, incidents=[incident | {"resolved_at": KILLED_US + 100 * SECOND}])
+    away = (KILLED_US + 90 * SECOND, KILLED_US + 120 * SECOND)
+    assert len(evidence.told(over, [])) == 1
+    assert evidence.told(over, [away]) == []
+    assert len(evidence.told(over, [(KILLED_US, KILLED_US + 50 * SECOND)])) == 1
 
 
 def test_a_recording_comes_back_from_its_file(tmp_path: Path) -> None:
