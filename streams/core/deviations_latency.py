@@ -4,7 +4,20 @@ import numpy as np
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.latency import LatencyChanges
-from streams.core.latency_said import DRIFT, LEVEL, PHASE, SPREAD, Said, of_drift, of_level, of_phase, of_spread, since
+from streams.core.latency_said import (
+    DRIFT,
+    LEVEL,
+    PHASE,
+    SPREAD,
+    WINDOW,
+    Said,
+    of_drift,
+    of_level,
+    of_phase,
+    of_spread,
+    since,
+)
+from streams.core.latency_said import of_windows as windows_said
 from streams.core.state import State
 from streams.core.table import Floats, Rows
 
@@ -94,3 +107,25 @@ def _rebased(state: State, changes: LatencyChanges, places: Rows, before: Floats
             )
         )
     return found
+
+
+def of_windows(state: State, group: int, tick_us: int, *, active: bool) -> Deviation:
+    """Return the deviation of a group whose windows left their norm, or are back in it."""
+    target, probe = state.registry.groups[group]
+    said = windows_said(state.latency, state.windows, group, state.registry.lanes_of(group)).said
+    return Deviation(
+        v=VERSION,
+        id=derived_id("deviation", target, probe, None, "latency", tick_us, str(active), WINDOW),
+        target=target,
+        probe=probe,
+        location=None,
+        metric="latency",
+        detector=WINDOW,
+        tick_us=tick_us,
+        since_us=since(said, tick_us),
+        active=active,
+        score=said.score,
+        value=said.value_us,
+        baseline=said.normal_us,
+        phase=said.phase,
+    )

@@ -6,19 +6,22 @@ import numpy as np
 
 from streams.core.climb import left
 from streams.core.latency import Latency
+from streams.core.table import Rows
 from streams.core.watermark import NEVER
+from streams.core.windows import CONNECT, DNS, TAIL, Windows
 
 LEVEL: Final = "latency_level"
 DRIFT: Final = "latency_drift"
 SPREAD: Final = "latency_spread"
 PHASE: Final = "latency_phase"
+WINDOW: Final = "latency_window"
 
 
 class Said(NamedTuple):
     """One lane's latency at one tick.
 
     Attributes:
-        detector: LEVEL, DRIFT, SPREAD or PHASE.
+        detector: LEVEL, DRIFT, SPREAD, PHASE or WINDOW.
         value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE; of
             SPREAD the latency of slow checks, and the one from which a check is slow.
         limit_us: From which it is flagged; None if that is no latency.
@@ -39,6 +42,20 @@ class Said(NamedTuple):
     share: float | None = None
     left_us: int | None = None
     left_upper_us: int | None = None
+
+
+class WindowSaid(NamedTuple):
+    """What the windows say of a group.
+
+    Attributes:
+        lanes: Where it is seen; said: what the most telling of them says.
+        window: Which window; tail: only slow checks are slower.
+    """
+
+    lanes: Rows
+    said: Said
+    window: int
+    tail: bool
 
 
 def said(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
@@ -104,3 +121,21 @@ def since(said_: Said, tick_us: int) -> int:
 
 def _hour(latency: Latency, lane: int, tick_us: int) -> float:
     return float(latency.seasons.offset(np.array([lane]), np.array([tick_us]))[0])
+
+
+def of_windows(latency: Latency, windows: Windows, group: int, lanes: Rows) -> WindowSaid:
+    """Return what the windows say of a group with these lanes, of what is furthest above its limit."""
+    window, kind = windows.cell(group)
+    above = windows.above(lanes, window, kind)
+    least = float(windows.groups.above[group, window, kind])
+    seen = lanes[above >= least]
+    there = seen if seen.size else lanes
+    most = int(there[np.nan_to_num(windows.above(there, window, kind), nan=-np.inf).argmax()])
+    value_us, normal_us = windows.said(most, window, kind)
+    if kind in (DNS, CONNECT):
+        phase: str | None = "dns" if kind == DNS else "connect"
+    else:
+        phase = None if kind == TAIL else latency.phases.grown(most, value_us - normal_us)
+    table = windows.groups
+    said_ = Said(WINDOW, value_us, normal_us, None, float(table.part[group]), int(table.since_us[group]), phase)
+    return WindowSaid(there, said_, window, kind == TAIL)
