@@ -10,7 +10,7 @@ from streams.core.pending import Runs, expand
 from streams.core.state import State
 from streams.core.table import Bools, Rows
 from streams.core.ticks import Round
-from streams.core.windows import Checks
+from streams.core.window_tables import Checks
 
 
 class SeriesJudge:
@@ -75,7 +75,8 @@ class SeriesJudge:
         interval_us = state.ticks.groups.interval_us[groups]
         duration_us, phases = rows["duration_us"][says], rows["phases"][says]
         limit_us = state.registry.timeout_us[groups]
-        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us)
+        held = state.windows.groups.flagged[groups]
+        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us, held)
         if changes is not None:
             self._deviations += deviations_latency.of_latency(state, changes)
         self._windows(turn, says, Checks(lanes, duration_us, phases))

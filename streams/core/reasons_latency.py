@@ -1,12 +1,12 @@
 """Why a group is slow: what, how far from its normal, in which phase, where, for how long, how long it may last."""
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from streams.contract import SERVICE, Reason
 from streams.core.cause import names, span
-from streams.core.latency_said import DRIFT, PHASE, SPREAD, Said, WindowSaid, of_windows, said, since
+from streams.core.latency_said import PHASE, SPREAD, Said, WindowSaid, of_windows, said, since
 from streams.core.spread import USUAL
 from streams.core.state import State
 
@@ -44,7 +44,6 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
     worst = by_lane[max(lanes, key=lambda lane: (_ratio(by_lane[lane]), registry.lanes[lane][2]))]
     since_us = min(since(each, tick_us) for each in by_lane.values())
     where = sorted({registry.lanes[lane][2] for lane in lanes})
-    limit_us = float(registry.timeout_us[group])
     return Reason(
         kind=worst.detector,
         subject=SERVICE,
@@ -58,21 +57,23 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
         limit=worst.limit_us,
         score=worst.score,
         phase=worst.phase,
-        # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
-        severity="critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning",
+        severity=_severity(worst, float(registry.timeout_us[group])),
         time_left_us=worst.left_us,
     )
 
 
 def _windows(state: State, group: int, tick_us: int) -> Reason:
     """What all locations together show, and no lane for sure by itself."""
-    found, registry = of_windows(state.latency, state.windows, group, state.registry.lanes_of(group)), state.registry
+    found, registry = (
+        of_windows(state.latency, state.windows, group, state.registry.lanes_of(group), tick_us),
+        state.registry,
+    )
     said_, since_us = found.said, since(found.said, tick_us)
     where = sorted({registry.lanes[lane][2] for lane in found.lanes.tolist()})
     return Reason(
         kind=said_.detector,
         subject=SERVICE,
-        text=f"{_of_window(found)}, at {names(where)}, for {span(tick_us - since_us)}",
+        text=f"{_of_window(found)}{_left(said_)}, at {names(where)}, for {span(tick_us - since_us)}",
         probe=registry.groups[group][1],
         since_us=since_us,
         locations=where,
@@ -81,7 +82,14 @@ def _windows(state: State, group: int, tick_us: int) -> Reason:
         baseline=said_.normal_us,
         score=said_.score,
         phase=said_.phase,
+        severity=_severity(said_, float(registry.timeout_us[group])),
+        time_left_us=said_.left_us,
     )
+
+
+def _severity(worst: Said, limit_us: float) -> Literal["warning", "critical"]:
+    # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
+    return "critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning"
 
 
 def _of_window(found: WindowSaid) -> str:
@@ -105,9 +113,8 @@ def _what(worst: Said) -> str:
         numbers += f" ({worst.value_us / worst.normal_us:.1f}×)"
     if worst.detector == PHASE:
         return f"{worst.phase} phase {numbers}"
-    climbs = " and climbing slowly" if worst.detector == DRIFT else ""
     in_phase = f", {worst.phase} phase" if worst.phase is not None else ""
-    return f"latency {numbers}{climbs}{in_phase}"
+    return f"latency {numbers}{in_phase}"
 
 
 def _left(worst: Said) -> str:

@@ -55,7 +55,7 @@ def series_of(state: State, at_us: int) -> list[SeriesView]:
         state: Of the partition.
         at_us: The time, for what is normal at this hour.
     """
-    return [*_latencies(state, at_us), *_windows(state), *_failures(state), *_metrics(state), *_forecasts(state)]
+    return [*_latencies(state, at_us), *_windows(state, at_us), *_failures(state), *_metrics(state), *_forecasts(state)]
 
 
 def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
@@ -79,7 +79,7 @@ def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
         told = said(state.latency, lane, group, at_us)
         level = of_level(state.latency, lane, group, at_us)
         limit = float(state.latency.levels.limit(np.array([lane]), np.array([group]))[0])
-        parts = (state.latency.levels, state.latency.drifts, state.latency.phases)
+        parts = (state.latency.levels, state.latency.spreads, state.latency.phases)
         flagged = any(bool(part.table.flagged[lane]) for part in parts)
         yield SeriesView(
             target=target,
@@ -99,14 +99,14 @@ def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
         )
 
 
-def _windows(state: State) -> Iterator[SeriesView]:
+def _windows(state: State, at_us: int) -> Iterator[SeriesView]:
     """The latency of groups over windows: once they have learned for so many blocks as they need."""
     table = state.windows.groups
     for group, (target, probe) in enumerate(state.registry.groups):
         learned, needed = int(table.age_us[group]) // BLOCK_US, YOUNG_US // BLOCK_US
         if learned < needed:
             continue
-        told = of_windows(state.latency, state.windows, group, state.registry.lanes_of(group)).said
+        told = of_windows(state.latency, state.windows, group, state.registry.lanes_of(group), at_us).said
         flagged = bool(table.flagged[group])
         yield SeriesView(
             target=target,
