@@ -61,13 +61,13 @@ BLOCKS_US: Final = (2 * HOUR_US, 6 * HOUR_US, 24 * HOUR_US)
 CALIBRATED: Final = (6, 18, 72)
 """And of so many blocks at least."""
 
-BUDGET_SHARE: Final = 3.0
+BUDGET_SHARE: Final = 4.0
 """Of a series' false warnings, by kind and window. That adds up to more than all of them: largest values of these means
 have lighter tails than the exponential ones that the limit supposes, so far fewer come (measured: see the README)."""
 
 PRIOR_MEAN: Final = 0.1
 PRIOR_SCALE: Final = 0.05
-LEAST: Final = np.array([0.12, 0.1, 0.5, 0.4])
+LEAST: Final = np.array([0.1, 0.07, 0.5, 0.4])
 """Least excess, log: nobody is warned of a tenth more, nor of a name server's milliseconds."""
 
 LEAST_PART: Final = 0.1
@@ -229,38 +229,45 @@ class Windows:
         self._slide(ended)
         groups, table = ended.groups, self.groups
         table.age_us[groups] += ended.length_us
-        above = self._above(ended)
-        limit = self.limits(groups, ended.at_us)
-        known = np.isfinite(above).all(axis=(1, 2)) & (table.age_us[groups] >= YOUNG_US)
+        above, limit = self._above(ended), self.limits(groups, ended.at_us)
         part = np.where(np.isfinite(above), above, 0.0) / limit
         part[:, :, DNS:] *= self._counts(ended)[:, None, :]
         table.above[groups] = np.where(np.isfinite(above), above, table.above[groups])
-        most = part.max(axis=(1, 2))
-        was = table.flagged[groups]
-        suspicious = most > BACK
-        left = known & ~was & (most > 1.0)
         # Over is what this block and the last half hour show no more: long windows forget slowly.
-        calm = known & (part_of(above[:, :2], limit.min(axis=1)[:, None]).min(axis=1) < BACK).all(axis=1)
-        cool = np.where(was & calm, table.cool[groups] + 1, 0)
+        short = np.where(np.isfinite(above), above, np.inf)[:, :2] / limit.min(axis=1)[:, None]
+        calm = np.all(short.min(axis=1) < BACK, axis=1)
+        was = table.flagged[groups]
+        left, back = self._flag(ended, part, calm)
+        held = table.flagged[groups] | was
+        most = table.part[groups]
+        self._observe(ended, part * limit, held)
+        self._note(ended, most, table.flagged[groups])
+        rebased = self._rest(ended)
+        self._learn(ended, ~held, most > BACK)
+        ends = back | rebased
+        self._release(groups[ends], ended.at_us[ends], innocent=back[ends])
+        self._anew(ended, back)
+        if not (left | ends).any():
+            return None
+        return WindowChanges(groups[left], groups[ends], groups[rebased])
+
+    def _flag(self, ended: Ended, part: Floats, calm: Bools) -> tuple[Bools, Bools]:
+        """Note who is off the norm now; return who was not before, and who is no longer."""
+        table, groups = self.groups, ended.groups
+        known = ended.there.any(axis=1) & (table.age_us[groups] >= YOUNG_US)
+        most, was = part.max(axis=(1, 2)), table.flagged[groups]
+        left = known & ~was & (most > 1.0)
+        cool = np.where(was & known & calm, table.cool[groups] + 1, 0)
         back = was & (cool >= COOL_BLOCKS)
         flagged = (was | left) & ~back
         rising_us = table.rising_us[groups]
-        began_us = ended.at_us - ended.length_us
-        rising_us = np.where(suspicious, np.where(rising_us == NEVER, began_us, rising_us), NEVER)
+        began_us = np.where(rising_us == NEVER, ended.at_us - ended.length_us, rising_us)
+        rising_us = np.where(most > BACK, began_us, NEVER)
         table.rising_us[groups], table.cool[groups] = rising_us, cool
         table.flagged[groups], table.part[groups] = flagged, most
         table.what[groups] = np.where(flagged, part.reshape(-1, CELLS).argmax(axis=1), table.what[groups])
         table.since_us[groups[left]], table.spoiled[groups[left]] = rising_us[left], False
-        self._observe(ended, part * limit, flagged | was)
-        self._note(ended, most, flagged)
-        rebased = self._rest(ended, flagged)
-        self._learn(ended, ~(flagged | was), suspicious)
-        self._release(groups[back | rebased], ended.at_us[back | rebased], innocent=back[back | rebased])
-        self._anew(ended, back)
-        table.flagged[groups[rebased]] = False
-        if not (left.any() or back.any() or rebased.any()):
-            return None
-        return WindowChanges(groups[left], groups[back | rebased], groups[rebased])
+        return left, back
 
     def _slide(self, ended: Ended) -> None:
         """Let the windows take in the block, and begin the next one."""
@@ -296,10 +303,9 @@ class Windows:
         """Say whose dns and connect have grown by enough of the whole check. Shape (m, 2)."""
         table = self.lanes
         normal = np.exp(table.centre[ended.lanes])
-        grown = np.exp(table.windows[ended.lanes][:, :, 1]) - normal
+        grown = np.exp(table.windows[ended.lanes][:, :, :2].max(axis=2)) - normal
         enough = np.maximum(LEAST_PART * normal[:, :, [MEAN]], 5.0 * baseline.JITTER_US)
-        counts: Bools = (ended.there[:, :, None] & (grown[:, :, DNS:] >= enough)).any(axis=1)
-        return counts
+        return np.any(ended.there[:, :, None] & (grown[:, :, DNS:] >= enough), axis=1)
 
     def _observe(self, ended: Ended, above: Floats, held: Bools) -> None:
         rows = (KINDS * ended.groups[:, None] + np.arange(KINDS)).ravel()
@@ -322,10 +328,10 @@ class Windows:
         wider = np.maximum(EXCUSED * np.maximum(wider, excused[groups, (hour - 1) % HOURS]), 1.0)
         self.groups.pending[groups, hour] = np.maximum(self.groups.pending[groups, hour], most * wider)
 
-    def _rest(self, ended: Ended, flagged: Bools) -> Bools:
+    def _rest(self, ended: Ended) -> Bools:
         """Follow who is at rest off the norm; say for whom that is the norm from now on, and make it so."""
         table, groups = self.groups, ended.groups
-        above = table.above[groups]
+        flagged, above = table.flagged[groups], table.above[groups]
         # A slow leak looks as if at rest at any time, but not over all of it.
         rests = flagged & ((np.abs(above[:, 1] - above[:, 2]) < REST) & (above[:, 2] - table.rest[groups] < REST)).all(
             axis=1
@@ -337,7 +343,7 @@ class Windows:
             lane = ended.lanes[done]
             lane = lane[lane >= 0]
             self.lanes.centre[lane] = self.lanes.windows[lane][:, 2]
-            table.rest_us[groups[done]], table.above[groups[done]] = 0, 0.0
+            table.rest_us[groups[done]], table.above[groups[done]], table.flagged[groups[done]] = 0, 0.0, False
         return done
 
     def _learn(self, ended: Ended, calm: Bools, suspicious: Bools) -> None:
@@ -372,9 +378,3 @@ class Windows:
         lane = ended.lanes[back]
         lane = lane[lane >= 0]
         self.lanes.windows[lane, 2] = self.lanes.windows[lane, 1]
-
-
-def part_of(above: Floats, limit: Any) -> Floats:
-    """Return how many limits that is, nothing where it is not known."""
-    part: Floats = np.where(np.isfinite(above), above, np.inf) / limit
-    return part
