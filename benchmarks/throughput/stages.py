@@ -83,8 +83,8 @@ def _warm(load: Load) -> Detector:
 
 def _joined(parts: Sequence[CheckColumns]) -> CheckColumns:
     """Return the checks of several messages as one; here all of them have the same phases and metrics."""
-    lists = {name: [each for part in parts for each in getattr(part, name)] for name in LISTS}
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    lists: dict[str, Any] = {name: [each for part in parts for each in getattr(part, name)] for name in LISTS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
     return CheckColumns(
         **lists,
         **arrays,

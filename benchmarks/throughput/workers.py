@@ -31,6 +31,7 @@ from producers.topics import CHECKS
 from streams.detect import DetectGroup
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
 from streams.local_state import LocalStateStore
+from streams.log_range import KafkaRange
 from streams.policy import DetectPolicy
 from streams.settings import WorkerSettings
 from streams.worker import run_worker
@@ -106,6 +107,15 @@ class EwmaGroup:
             self.checks += len(found)
         return ()
 
+    @property
+    def pieces(self) -> int:
+        """See Group."""
+        return 1
+
+    def troubles(self) -> Sequence[str]:
+        """See Group."""
+        return ()
+
     def crowded(self) -> bool:
         """See Group."""
         return self._gate.closed
@@ -131,6 +141,7 @@ def detect(job: Mapping[str, Any], gate: Gate, log: LogSettings, store: StoreSet
         partitions=PARTITIONS,
         store=ClickHouseStateStore(store),
         local=LocalStateStore(worker.data_dir / "snapshots"),
+        log_range=KafkaRange(log),
         history=Known(load) if job["warm"] else None,
         marks=marks,
     )

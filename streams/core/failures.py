@@ -272,7 +272,8 @@ class Failures:
         failures = np.maximum(table.ratio[group] * learned - np.where(young, table.failures[group], 0), 0.0) + 1.0
         checks = np.maximum(learned - np.where(young, table.checks[group], 0), PRIOR_CHECKS)
         ratio = np.minimum((failures + np.sqrt(failures)) / checks, MOST_NORMAL)
-        return np.maximum(ratio, self._policies.get("expected_failure_ratio", group))
+        normal: Floats = np.maximum(ratio, self._policies.get("expected_failure_ratio", group))
+        return normal
 
     def _budget(self, groups: Rows) -> Floats:
         budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups) / RISEN.size

@@ -305,7 +305,8 @@ class Windows:
         normal = np.exp(table.centre[ended.lanes])
         grown = np.exp(table.windows[ended.lanes][:, :, :2].max(axis=2)) - normal
         enough = np.maximum(LEAST_PART * normal[:, :, [MEAN]], 5.0 * baseline.JITTER_US)
-        return np.any(ended.there[:, :, None] & (grown[:, :, DNS:] >= enough), axis=1)
+        counts: Bools = np.any(ended.there[:, :, None] & (grown[:, :, DNS:] >= enough), axis=1)
+        return counts
 
     def _observe(self, ended: Ended, above: Floats, held: Bools) -> None:
         rows = (KINDS * ended.groups[:, None] + np.arange(KINDS)).ravel()
