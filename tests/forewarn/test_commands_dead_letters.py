@@ -390,13 +390,11 @@ def test_one_at_a_time_and_what_was_taken_is_not_lost_by_an_end(
 
 def test_store_check_reads_what_the_groups_have_committed(kept: Here) -> None:
     """By group, topic and partition, with the topic's epoch; a group that never committed is not in it."""
-    consumer = KafkaConsumer(bootstrap_servers=kept.log.bootstrap[0], group_id="detect", enable_auto_commit=False)
-    with closing(consumer):
+    with closing(KafkaConsumer(bootstrap_servers=kept.log.bootstrap[0], group_id="detect")) as consumer:
         consumer.subscribe([VERDICTS])
         while not consumer.assignment():
             consumer.poll(timeout_ms=200)
         consumer.seek_to_end()
         end = consumer.position(TopicPartition(VERDICTS, 0))
         consumer.commit()
-    epoch = read_epochs(kept.log, [VERDICTS])[VERDICTS]
-    assert read_committed(kept.log) == {("detect", VERDICTS, 0): (epoch, end)}
+    assert read_committed(kept.log) == {("detect", VERDICTS, 0): (read_epochs(kept.log, [VERDICTS])[VERDICTS], end)}
