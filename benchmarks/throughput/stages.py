@@ -10,7 +10,7 @@ cut into messages.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -31,9 +31,6 @@ from streams.policy import DetectPolicy
 PARTITION: Final = 0
 MOST_MESSAGES: Final = 400
 AT_ONCE: Final = 8
-LISTS: Final = ("target", "probe", "kind", "location", "reason", "address", "http_status", "detail")
-ARRAYS: Final = ("scheduled_at_us", "started_at_us", "duration_us", "outcome", "disturbed")
-
 _T = TypeVar("_T")
 
 
@@ -83,13 +80,22 @@ def _warm(load: Load) -> Detector:
 
 def _joined(parts: Sequence[CheckColumns]) -> CheckColumns:
     """Return the checks of several messages as one; here all of them have the same phases and metrics."""
-    lists: dict[str, Any] = {name: [each for part in parts for each in getattr(part, name)] for name in LISTS}
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
     return CheckColumns(
-        **lists,
-        **arrays,
+        target=list(chain.from_iterable(part.target for part in parts)),
+        probe=list(chain.from_iterable(part.probe for part in parts)),
+        kind=list(chain.from_iterable(part.kind for part in parts)),
+        location=list(chain.from_iterable(part.location for part in parts)),
+        scheduled_at_us=np.concatenate([part.scheduled_at_us for part in parts]),
+        started_at_us=np.concatenate([part.started_at_us for part in parts]),
+        duration_us=np.concatenate([part.duration_us for part in parts]),
+        outcome=np.concatenate([part.outcome for part in parts]),
+        reason=list(chain.from_iterable(part.reason for part in parts)),
+        address=list(chain.from_iterable(part.address for part in parts)),
+        http_status=list(chain.from_iterable(part.http_status for part in parts)),
         phases={name: np.concatenate([part.phases[name] for part in parts]) for name in parts[0].phases},
         metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in parts[0].metrics},
+        detail=list(chain.from_iterable(part.detail for part in parts)),
+        disturbed=np.concatenate([part.disturbed for part in parts]),
     )
 
 
