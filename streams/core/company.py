@@ -247,11 +247,10 @@ class Companies:
         """Return for how long a target may still be ill after its explanation has ended."""
         intervals = GRACE_INTERVALS
         if cause not in self._depends_on(target) and not self._are_siblings(target, cause):
-            condition = self.conditions.get(cause)
-            if condition is not None and condition.sign in ILL:
-                return 0  # no crowd came: that they are ill at the same time was chance
             if self.conditions[target].crowd:
                 intervals = PLACE_GRACE_INTERVALS
+            elif cause in self.conditions and self.conditions[cause].sign in ILL:
+                return 0  # no crowd came: that they are ill at the same time was chance
         return max(intervals * finding.interval_us, GRACE_US)
 
     def _explains(self, cause: str, target: str, finding: Finding) -> bool:

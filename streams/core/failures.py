@@ -166,7 +166,8 @@ class Failures:
             groups.checks[group] = turn.total(np.bitwise_count(reports))
             normal = self._normal(group)
             self._sum(turn, reports, fails, normal, interval_us)
-        self._learn(turn, outage, failed, reported)
+        # Of several locations most fail at once because the target does: that says nothing of lost checks.
+        self._learn(turn, ~outage & ~(failing & (reported > 1)), failed, reported)
         if not busy:
             return None
         wiped = outage[turn.local]
@@ -212,14 +213,14 @@ class Failures:
         lanes.reports[turn.lanes], lanes.fails[turn.lanes] = reports, fails
         return reports, fails
 
-    def _learn(self, turn: Round, outage: Bools, failed: Ints, reported: Ints) -> None:
-        """Learn the ratio that is normal from what nobody suspects."""
+    def _learn(self, turn: Round, counts: Bools, failed: Ints, reported: Ints) -> None:
+        """Learn the ratio that is normal from ticks that count and that nobody suspects."""
         groups, group = self.groups, turn.groups
         suspect, learned = groups.suspect[group], groups.learned[group]
         lasts = groups.flagged[group] & (turn.tick_us - groups.since_us[group] > DAY_US)
         pace = np.where(suspect >= SUSPICIOUS, SUSPICIOUS_RATE, 1.0)
         pace = np.where((suspect >= 1.0) & ~lasts, 0.0, pace)
-        pace = np.where(learned < YOUNG, 1.0, pace) * ~outage
+        pace = np.where(learned < YOUNG, 1.0, pace) * counts
         learned = learned + pace * reported
         groups.learned[group] = learned
         groups.ratio[group] += pace * (failed - reported * groups.ratio[group]) / np.minimum(learned, MEMORY)

@@ -1,6 +1,7 @@
 """What a verdict says of each subject of its target, given the locations that are in trouble."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from streams.contract import SERVICE, Reason, Verdict
@@ -58,7 +59,9 @@ def service_finding(
     kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds)]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
-        return _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept), len(kept) < len(reasons)
+        finding = _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept)
+        trusted = tuple(location for location in finding.locations if location not in _troubled(holds))
+        return replace(finding, locations=trusted or finding.locations), len(kept) < len(reasons)
     if not reasons:
         # Of two probes one may be unseen while the other's forecast makes the target degraded.
         unseen = any(map(_says_unseen, verdict.reasons))

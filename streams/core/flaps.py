@@ -157,6 +157,7 @@ class Flaps:
         begins[-1], ends[-1] = at_us, NEVER
         rate = self.normal(group, at_us) + chance
         budget = float(self._policies.of(group).false_warnings_per_series_week)
+        was = bool(table.flagged[group])
         for number in range(2, KEPT + 1):
             begun_us, ended_us = int(begins[-number]), int(ends[-number])
             if begun_us == NEVER or at_us - begun_us > REACH_US:
@@ -168,7 +169,7 @@ class Flaps:
                 continue
             longest_us = max(int(np.diff(begins[-number:]).max()), 0)
             quiet_us = min(max(QUIET_GAPS * longest_us, LEAST_QUIET_US), REACH_US)
-            if not table.flagged[group]:
+            if not was:
                 table.since_us[group] = begun_us
             table.flagged[group], table.count[group] = True, number
             table.until_us[group] = at_us + quiet_us
