@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.chaos import evidence
-from benchmarks.chaos.arrivals import Arrivals, late_checks
+from benchmarks.chaos.arrivals import Arrivals, Check, late_checks
 from benchmarks.chaos.evidence import Found
 from benchmarks.chaos.faults import Done, Fault, strike
 from benchmarks.chaos.installations import DETECTS, LOCATIONS, MACHINES, Chaos, Fronts, Play, start
@@ -18,7 +18,7 @@ from benchmarks.chaos.recording import Recording
 from forewarn.config import load
 from tests.integration.judging import Judged, judge
 from tests.integration.local import Local
-from tests.integration.reading import query
+from tests.integration.reading import Row, query
 from tests.integration.waiting import wait_for
 
 FILLED: Final = 0.92
@@ -172,12 +172,12 @@ def finish(stage: Stage, done: list[Done], expected: Expected) -> Result:
     _rests(lambda: _is_still(deployment))
     assert _rests(lambda: stage.arrivals.has_all_until(ended_us)), "the log of checks was not read to its end"
     late = late_checks(config, stage.arrivals.messages, partitions=deployment.log.partitions)
-    judged = judge(config, _read(deployment, late).in_time)
+    judged = judge(config, _read(deployment, late, ended_us).in_time)
     changes = judged.changes().keys()
     _rests(lambda: changes <= {row["id"] for row in query(deployment.store, "SELECT id FROM verdicts")})
     _rests(lambda: _is_still(deployment))
     stage.tell("everything has come to rest")
-    return _weigh(_read(deployment, late), judged, stage, done, expected)
+    return _weigh(_read(deployment, late, ended_us), judged, stage, done, expected)
 
 
 class _Complete:
@@ -212,15 +212,17 @@ def _is_still(deployment: Chaos) -> bool:
     return before == counts()
 
 
-def _read(deployment: Chaos, late: set[tuple[str, str, str, int]]) -> Found:
-    def rows(view: str) -> list[dict[str, object]]:
+def _read(deployment: Chaos, late: set[Check], ended_us: int) -> Found:
+    """Read the store. What it says of the time after the producers' end (five minutes later: silence) is left out."""
+
+    def rows(view: str) -> list[Row]:
         return query(deployment.store, f"SELECT * FROM {view}")  # noqa: S608 - names of ours
 
     return Found(
         checks=rows("checks"),
         deviations=rows("deviations"),
-        verdicts=rows("verdicts"),
-        incidents=rows("incidents"),
+        verdicts=[row for row in rows("verdicts") if row["tick_at"] <= ended_us],
+        incidents=[row for row in rows("incidents") if row["opened_at"] <= ended_us],
         alerts=rows("alerts"),
         summaries=rows("verdict_summaries"),
         posted=deployment.local.posted(),
