@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from forewarn.board import incident_line
 from producers.topics import VERDICTS
 from streams import codec
 from streams.contract import JUDGING, VERSION, Incident, LocationCount, TickSummary
@@ -109,6 +110,7 @@ def test_a_person_reads_what_it_is_about() -> None:
     assert title(known, "initial", now_us=now_us).startswith("Silence: forewarn itself: judging is 6 min behind")
     told = text(known, "initial", now_us=now_us, watched={})
     assert "About: forewarn itself" in told
+    assert "silence at forewarn itself, pages" in incident_line(known).plain
     assert "partition 3 is judged up to 2027-01-15 08:00:00 UTC" in told
 
 
