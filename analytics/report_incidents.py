@@ -58,7 +58,7 @@ class IncidentLine:
     """An incident as the report shows it; times in microseconds UTC.
 
     Attributes:
-        who: The target, or the location whose trouble it was.
+        who: The target, or the location whose trouble it was, or forewarn itself where judging was late.
         down_at_us: The first failing check of its outage; None without one, or where no verdict tells.
         touched: Of a location's incident: the targets that it could not see well.
     """
@@ -106,7 +106,7 @@ def incident_lines(
         during = _within(began_us, resolved_us, period)
         lines.append(
             IncidentLine(
-                who=target or f"location {location}",
+                who=target or (f"location {location}" if location else "forewarn itself"),
                 kind=kind.replace("_", " "),
                 severity=severity,
                 cause=_cause(customer, target, kind, *said),

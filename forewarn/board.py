@@ -13,7 +13,7 @@ from rich.text import Text
 from forewarn.telling import Telling, latency_text, over_locations, telling
 from producers.contract import ANCHOR_CUSTOMER, CheckBatch, Outcome
 from streams.contract import Alert, Deviation, Incident, Verdict
-from streams.core.alert_text import quantity
+from streams.core.alert_text import quantity, subject
 
 STYLES: Final = {"healthy": "green", "degraded": "yellow", "failing": "bold red", "unknown": "magenta"}
 _EVENT_STYLES: Final = {"opened": "yellow", "escalated": "bold red", "updated": "", "resolved": "green"}
@@ -155,11 +155,12 @@ def _line(at_us: int, what: str, text: str, style: str) -> Text:
 
 def incident_line(event: Incident) -> Text:
     """Return one line for a step of an incident."""
-    who = event.target if event.target is not None else f"location {event.location}"
     kind = event.kind.replace("_", " ")
     pages = ", pages" if event.page and event.effect != "resolved" else ""
     style = _EVENT_STYLES[event.effect]
-    return _line(event.updated_at_us, "incident", f"{event.effect}: {kind} at {who}{pages}: {event.cause}", style)
+    return _line(
+        event.updated_at_us, "incident", f"{event.effect}: {kind} at {subject(event)}{pages}: {event.cause}", style
+    )
 
 
 def deviation_line(event: Deviation) -> Text:

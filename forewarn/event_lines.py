@@ -13,6 +13,7 @@ from producers.contract import CheckBatch, CheckMessage, ProducerStopped
 from producers.errors import InvalidEvent
 from streams.codec import Event
 from streams.contract import Action, Alert, DeadLetter, Deviation, Incident, Verdict
+from streams.core.alert_text import subject
 
 Message = CheckMessage | Event | InvalidEvent
 
@@ -164,7 +165,7 @@ def _verdict_line(verdict: Verdict) -> Text:
 
 
 def _incident_line(incident: Incident) -> Text:
-    line = _head(incident.updated_at_us, incident.target or f"location {incident.location}")
+    line = _head(incident.updated_at_us, subject(incident))
     line.append(f"{incident.effect:<9}", style=STYLES[incident.effect])
     pages = ", pages" if incident.page else ""
     return line.append(f"  {incident.kind.replace('_', ' ')} ({incident.severity}{pages})  {incident.cause}")

@@ -23,7 +23,7 @@ from streams.core.findings import Hold, forecast_findings, service_finding
 from streams.core.incident import SubjectState, accompany, step, waits
 from streams.core.landscape import Seen, is_anchor
 from streams.core.locations import Locations
-from streams.core.pace import judge_pace
+from streams.core.pace import GRACE_US, judge_pace
 from streams.core.signs import Finding, Sign
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Trouble
@@ -131,7 +131,7 @@ class Incidents:
         self._expectations = expectations
         self._companies = Companies(expectations)
         self._pace: Incident | None = None
-        self._looks_since_us: int | None = None
+        self._looks_since_us = self._looked_us = NEVER
 
     def clock(self, now_us: int) -> Sequence[Incident]:
         """Look how old what is judged is; return the revisions to be published. Judges no target.
@@ -139,8 +139,9 @@ class Incidents:
         Args:
             now_us: Wall clock, microseconds UTC.
         """
-        if self._looks_since_us is None:
-            self._looks_since_us = now_us
+        if now_us - self._looked_us > GRACE_US:
+            self._looks_since_us = now_us  # the start, or the machine slept: the others have to wake up too
+        self._looked_us = now_us
         self._pace, told = judge_pace(self._pace, self._closed, now_us, since_us=self._looks_since_us)
         return told
 

@@ -30,7 +30,7 @@ def test_a_seed_tells_the_same_story_each_time() -> None:
 
 def test_the_stories_are_eventful() -> None:
     """Every kind of fault happens, commits are made and refused, and a log that forgets is among them."""
-    story = "\n".join(line for seed in range(20) for line in Simulation(seed).run().story)
+    story = "\n".join(line for seed in range(60) for line in Simulation(seed).run().story)
     for event in (
         "is killed",
         "the store is away",

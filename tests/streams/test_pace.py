@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from forewarn.board import incident_line
 from producers.topics import VERDICTS
 from streams import codec
 from streams.contract import JUDGING, VERSION, Incident, LocationCount, TickSummary
@@ -80,16 +81,32 @@ def test_the_incidents_of_an_installation_have_it_among_them_over_a_restart() ->
     assert list(core.clock(NOON_US)) == []
     for partition in (0, 1):
         core.apply(summary(partition, NOON_US))
-    (opened,) = core.clock(NOON_US + 6 * MINUTE_US)
+    (opened,) = looked_until(core, NOON_US, NOON_US + 6 * MINUTE_US)
     assert [one.incident_id for one in core.open()] == [opened.incident_id]
     restored = Incidents(IncidentPolicy(), Expectations(), partitions=2)
     restored.restore(core.snapshot())
-    assert list(restored.clock(NOON_US + 7 * MINUTE_US)) == []
+    assert looked_until(restored, NOON_US + 6 * MINUTE_US, NOON_US + 7 * MINUTE_US) == []
     for partition in (0, 1):
         restored.apply(summary(partition, NOON_US + 7 * MINUTE_US))
     (over,) = restored.clock(NOON_US + 7 * MINUTE_US)
     assert (over.incident_id, over.effect) == (opened.incident_id, "resolved")
     assert restored.open() == []
+
+
+def looked_until(core: Incidents, from_us: int, until_us: int) -> list[Incident]:
+    """Look at the clock each ten seconds, as the worker does; return what was said."""
+    return [one for at_us in range(from_us, until_us + 1, 10 * SECOND_US) for one in core.clock(at_us)]
+
+
+def test_a_machine_that_slept_says_nothing_before_its_other_processes_have_woken_up() -> None:
+    """The clock jumps by hours; whoever is still behind a minute later is."""
+    core = Incidents(IncidentPolicy(), Expectations(), partitions=1)
+    core.apply(summary(0, NOON_US))
+    assert looked_until(core, NOON_US, NOON_US + MINUTE_US) == []
+    woken_us = NOON_US + 180 * MINUTE_US
+    assert looked_until(core, woken_us, woken_us + GRACE_US - 1) == []
+    (opened,) = core.clock(woken_us + GRACE_US)
+    assert opened.effect == "opened"
 
 
 def summary(partition: int, closed_us: int) -> TickSummary:
@@ -109,6 +126,7 @@ def test_a_person_reads_what_it_is_about() -> None:
     assert title(known, "initial", now_us=now_us).startswith("Silence: forewarn itself: judging is 6 min behind")
     told = text(known, "initial", now_us=now_us, watched={})
     assert "About: forewarn itself" in told
+    assert "silence at forewarn itself, pages" in incident_line(known).plain
     assert "partition 3 is judged up to 2027-01-15 08:00:00 UTC" in told
 
 
@@ -125,8 +143,8 @@ async def test_the_incidents_worker_says_by_the_clock_that_nothing_is_judged_and
     group = IncidentsGroup("incidents", (VERDICTS,), rules, store=local, local=local, log_range=Messages())
     await group.assign([Assigned(place=Place(VERDICTS, 0), epoch="e", committed=None, end=0)])
     published: list[OutMessage] = []
-    group.look(published.extend, NOON_US)
-    group.look(published.extend, NOON_US + BEHIND_US)
+    for at_us in range(NOON_US, NOON_US + BEHIND_US + 1, 10 * SECOND_US):
+        group.look(published.extend, at_us)
     assert (published, group.cut()) == ([], None)
     group.look(published.extend, NOON_US + BEHIND_US + 1)
     (told,) = [codec.decode(one.topic, one.value) for one in published]
