@@ -61,17 +61,12 @@ BLOCKS_US: Final = (2 * HOUR_US, 6 * HOUR_US, 24 * HOUR_US)
 CALIBRATED: Final = (6, 18, 72)
 """And of so many blocks at least."""
 
-BUDGET_SHARE: Final = 3.0
+BUDGET_SHARE: Final = 4.0
 """Of a series' false warnings, by kind and window. That adds up to more than all of them: largest values of these means
 have lighter tails than the exponential ones that the limit supposes, so far fewer come (measured: see the README)."""
 
 PRIOR_MEAN: Final = 0.1
 PRIOR_SCALE: Final = 0.05
-"""Of the largest values, in UNITS."""
-
-UNITS: Final = np.array([1.0, 0.75, 1.5, 1.2])
-"""Of each kind, log: how widely they scatter beside each other."""
-
 LEAST: Final = np.array([0.1, 0.07, 0.5, 0.4])
 """Least excess, log: nobody is warned of a tenth more, nor of a name server's milliseconds."""
 
@@ -90,7 +85,7 @@ DAY_US: Final = 24 * HOUR_US
 BACK: Final = 0.5
 """Part of the limit under which a window is back, and from which it is suspicious."""
 
-COOL_BLOCKS: Final = 6
+COOL_BLOCKS: Final = 3
 SUSPICIOUS_RATE: Final = 0.25
 EXCUSED: Final = 1.2
 BY_THE_HOUR_US: Final = 12 * HOUR_US
@@ -188,7 +183,7 @@ class Windows:
     def limits(self, groups: Rows, at_us: Ints) -> Floats:
         """Return the limits of these groups at this hour. Shape (m, WINDOWS, KINDS)."""
         rows = KINDS * groups[:, None] + np.arange(KINDS)
-        limit = np.maximum(UNITS * np.stack([tail.limit(rows) for tail in self.tails], axis=1), LEAST)
+        limit = np.maximum(np.stack([tail.limit(rows) for tail in self.tails], axis=1), LEAST)
         hour = (at_us // HOUR_US % HOURS).astype(np.intp)
         excused = self.groups.excused
         most = np.maximum(excused[groups, hour], excused[groups, (hour + 1) % HOURS])
@@ -320,7 +315,7 @@ class Windows:
             tail.observe(
                 rows,
                 np.repeat(ended.at_us, KINDS),
-                (above[:, window] / UNITS).ravel(),
+                above[:, window].ravel(),
                 np.repeat(held, KINDS),
                 np.repeat(BUDGET_SHARE * budget, KINDS),
             )

@@ -85,6 +85,7 @@ def test_what_all_locations_see_a_little_is_seen() -> None:
     for _ in range(8 * HOUR):
         groups.step(np.full((1, 1), 0.45))
     assert len(groups.first()) >= 18
+    assert {groups.windows.cell(group)[1] for group in groups.first()} <= {MEAN, TAIL}
 
 
 @pytest.mark.parametrize("locations", [2, 3, 5])
@@ -112,7 +113,7 @@ def test_a_leak_is_seen_in_its_first_half_and_never_learned() -> None:
 
 def test_a_tail_that_grows_is_seen() -> None:
     """Slow checks become five times as slow within a day, quick ones stay what they were."""
-    groups = Groups(10, 2, sigma=0.3)
+    groups = Groups(10, 2, sigma=0.15)
     groups.play(2 * DAY)
     for tick in range(DAY):
         groups.step(np.zeros((1, 1)), wider=1.0 + 4.0 * tick / DAY)
