@@ -1,4 +1,4 @@
-"""Checks gathered into blocks of ten minutes, one value a block, and what is normal of these in the long run.
+"""Checks gathered into blocks of ten minutes, for everything that looks at hours and days: one value a block.
 
 The value is the mean of the running median of log latency, so that single wild checks leave no mark.
 """
@@ -13,11 +13,6 @@ from streams.core.watermark import NEVER
 
 BLOCK_US: Final = 600 * 1_000_000
 LEAST_CHECKS: Final = 5
-SLOW_US: Final = 120.0 * 3_600 * 1_000_000
-"""Half-life of what is normal in the long run."""
-
-CLIP: Final = 0.5
-"""No block counts as more than this from it."""
 
 
 class BlockTable(Table):
@@ -26,8 +21,7 @@ class BlockTable(Table):
     Attributes:
         began_us: Its first tick.
         count, total: Checks, and the sum of their running medians.
-        marked: The series was off its norm at one of them.
-        slow: Mean of blocks in the long run, nan before the first; age_us: time in blocks that were learned.
+        marked: The series was off its level at one of them.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -35,15 +29,11 @@ class BlockTable(Table):
         "count": Column(np.int64, 0),
         "total": Column(np.float64, 0.0),
         "marked": Column(np.bool_, 0),
-        "slow": Column(np.float64, np.nan),
-        "age_us": Column(np.int64, 0),
     }
     began_us: Ints
     count: Ints
     total: Floats
     marked: Bools
-    slow: Floats
-    age_us: Ints
 
 
 class Blocks(NamedTuple):
@@ -74,7 +64,7 @@ def gather(table: BlockTable, samples: Samples, level: Floats, marked: Bools) ->
         table: Their open blocks.
         samples: The round.
         level: Running medians, log microseconds less what the hour adds, shape (n,).
-        marked: The series is off its norm, shape (n,).
+        marked: The series is off its level, shape (n,).
     """
     lanes, interval_us = samples.lanes, samples.interval_us
     began_us = table.began_us[lanes]
@@ -99,25 +89,6 @@ def gather(table: BlockTable, samples: Samples, level: Floats, marked: Bools) ->
         mean=(total / count)[over],
         marked=marked[over],
     )
-
-
-def follow(table: BlockTable, blocks: Blocks) -> Floats:
-    """Let the long run take in blocks in which the series was on its level.
-
-    Returns:
-        What was normal before, nan before the first block, shape (k,).
-    """
-    lanes = blocks.lanes
-    slow = table.slow[lanes]
-    first = np.isnan(slow)
-    table.slow[lanes[first]] = blocks.mean[first]
-    told = ~blocks.marked
-    lanes, length_us = lanes[told], blocks.length_us[told].astype(np.float64)
-    age_us = table.age_us[lanes] + length_us
-    rate = np.maximum(1.0 - 0.5 ** (length_us / SLOW_US), length_us / age_us)
-    table.slow[lanes] += rate * np.clip(blocks.mean[told] - table.slow[lanes], -CLIP, CLIP)
-    table.age_us[lanes] = age_us.astype(np.int64)
-    return slow
 
 
 def forget(table: BlockTable, lanes: Rows) -> None:

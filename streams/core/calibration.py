@@ -104,9 +104,7 @@ class Tails:
         table: By the detector's rows; its part of the snapshot.
     """
 
-    def __init__(
-        self, *, mean: float, scale: float, budget: float, block_us: int = BLOCK_US, least: int = LEAST_CHECKS
-    ) -> None:
+    def __init__(self, *, mean: float, scale: float, budget: float, block_us: int = BLOCK_US) -> None:
         """Begin with a prior.
 
         Args:
@@ -114,9 +112,8 @@ class Tails:
             scale: Its Gumbel scale.
             budget: False alarms a series and week, for the first thresholds; later ones are given theirs.
             block_us: Length of a block; several times as long as the statistic remembers.
-            least: It has so many values at least.
         """
-        self._block_us, self._least = block_us, least
+        self._block_us = block_us
         start = np.array([PRIOR_BLOCKS]), np.array([mean]), np.array([scale])
         self.table = TailTable(mean, scale, float(_limit(*start, budget * block_us / WEEK_US)[0]))
 
@@ -140,7 +137,7 @@ class Tails:
         checks, began_us = table.checks[rows] + 1, table.began_us[rows]
         began_us = np.where(began_us == NEVER, at_us, began_us)
         length_us = at_us - began_us
-        over = (checks >= self._least) & (length_us >= self._block_us) & ~flagged
+        over = (checks >= LEAST_CHECKS) & (length_us >= self._block_us) & ~flagged
         # What is high at the end may be the beginning of a fault: it is learned once it has come down.
         over &= (statistic < HIGH * table.limit[rows]) | (length_us >= PATIENCE * self._block_us)
         if over.any():

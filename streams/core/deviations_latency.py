@@ -4,18 +4,7 @@ import numpy as np
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.latency import LatencyChanges
-from streams.core.latency_said import (
-    LEVEL,
-    PHASE,
-    SPREAD,
-    WINDOW,
-    Said,
-    of_level,
-    of_phase,
-    of_spread,
-    since,
-)
-from streams.core.latency_said import of_windows as windows_said
+from streams.core.latency_said import DRIFT, LEVEL, PHASE, SPREAD, Said, of_drift, of_level, of_phase, of_spread, since
 from streams.core.state import State
 from streams.core.table import Floats, Rows
 
@@ -30,6 +19,7 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
     found: list[Deviation] = []
     by_detector = (
         (LEVEL, changes.level),
+        (DRIFT, changes.drift),
         (SPREAD, changes.spread),
         (PHASE, changes.phase),
     )
@@ -38,12 +28,15 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
             continue
         for places, active in ((change.left, True), (change.back, False)):
             found += [_changed(state, changes, place, detector, active=active) for place in places.tolist()]
-    if changes.level is not None:
-        found += _rebased(state, changes, changes.level.rebased, changes.level.before)
+    for rebased in (changes.level, changes.drift):
+        if rebased is not None:
+            found += _rebased(state, changes, rebased.rebased, rebased.before)
     return found
 
 
 def _said(state: State, lane: int, tick_us: int, detector: str) -> Said:
+    if detector == DRIFT:
+        return of_drift(state.latency, lane, tick_us)
     if detector == SPREAD:
         return of_spread(state.latency, lane, tick_us)
     if detector == PHASE:
@@ -101,25 +94,3 @@ def _rebased(state: State, changes: LatencyChanges, places: Rows, before: Floats
             )
         )
     return found
-
-
-def of_windows(state: State, group: int, tick_us: int, *, active: bool) -> Deviation:
-    """Return the deviation of a group whose windows left their norm, or are back in it."""
-    target, probe = state.registry.groups[group]
-    said = windows_said(state.latency, state.windows, group, state.registry.lanes_of(group), tick_us).said
-    return Deviation(
-        v=VERSION,
-        id=derived_id("deviation", target, probe, None, "latency", tick_us, str(active), WINDOW),
-        target=target,
-        probe=probe,
-        location=None,
-        metric="latency",
-        detector=WINDOW,
-        tick_us=tick_us,
-        since_us=since(said, tick_us),
-        active=active,
-        score=said.score,
-        value=said.value_us,
-        baseline=said.normal_us,
-        phase=said.phase,
-    )

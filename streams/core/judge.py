@@ -195,7 +195,7 @@ class Judge:
         state, group, lane = self._state, turn.groups, turn.lanes
         groups = state.groups
         slow = turn.total(turn.reported & state.latency.episodes.off[lane])
-        slow_here = (reported > 0) & ((slow >= majority(reported)) | state.windows.groups.flagged[group])
+        slow_here = (reported > 0) & (slow >= majority(reported))
         often = state.failures.groups.flagged[group]
         flaps = state.flaps.table.flagged[group]
         metric_off = turn.total(turn.reported & (state.lanes.metrics[lane] > 0)) > 0

@@ -5,12 +5,10 @@ import numpy as np
 from producers.contract import OUTCOME_SUCCESS
 from streams.contract import Deviation
 from streams.core import deviations, deviations_latency, deviations_metric
-from streams.core.latency import SPOILS
 from streams.core.pending import Runs, expand
 from streams.core.state import State
 from streams.core.table import Bools, Rows
 from streams.core.ticks import Round
-from streams.core.window_tables import Checks
 
 
 class SeriesJudge:
@@ -63,10 +61,7 @@ class SeriesJudge:
     def _latencies(self, turn: Round) -> None:
         state, rows = self._state, turn.rows
         if turn.failed.any():
-            lanes = turn.lanes[turn.failed]
-            state.latency.failed(lanes)
-            spoiled = state.latency.episodes.fails[lanes] >= SPOILS
-            state.windows.failed(turn.groups[turn.local[turn.failed][spoiled]])
+            state.latency.failed(turn.lanes[turn.failed])
         says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
         says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
         if not says.any():
@@ -75,27 +70,9 @@ class SeriesJudge:
         interval_us = state.ticks.groups.interval_us[groups]
         duration_us, phases = rows["duration_us"][says], rows["phases"][says]
         limit_us = state.registry.timeout_us[groups]
-        held = state.windows.groups.flagged[groups]
-        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us, held)
+        changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us)
         if changes is not None:
             self._deviations += deviations_latency.of_latency(state, changes)
-        self._windows(turn, says, Checks(lanes, duration_us, phases))
-
-    def _windows(self, turn: Round, says: Bools, checks: Checks) -> None:
-        """Judge the latency of those groups of which there is any."""
-        state, there = self._state, turn.total(says) > 0
-        groups, tick_us = turn.groups[there], turn.tick_us[there]
-        sizes = np.diff(turn.first, append=turn.lanes.size)
-        members = (turn.lanes, turn.first[there], sizes[there])
-        interval_us = state.ticks.groups.interval_us[groups]
-        changes = state.windows.update(groups, tick_us, interval_us, members, checks)
-        if changes is not None:
-            by_group = dict(zip(groups.tolist(), tick_us.tolist(), strict=True))
-            for those, active in ((changes.left, True), (changes.back, False)):
-                self._deviations += [
-                    deviations_latency.of_windows(state, group, by_group[group], active=active)
-                    for group in those.tolist()
-                ]
 
     def _failures(self, turn: Round, failing: Bools) -> None:
         state = self._state

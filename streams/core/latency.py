@@ -1,4 +1,4 @@
-"""Everything that judges the latency of a lane: level, tail and phases; and what an episode of it teaches.
+"""Everything that judges the latency of a lane: level, drift, tail and phases; and what an episode of it teaches.
 
 All of these are one signal: a lane is off its norm while any of them says so. Such an **episode** ends when none does.
 If no row of failures came with it, it was innocent: what it reached is learned, by the hour if it was shorter than
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.core import blocks, climb
+from streams.core.drift import SCALES, DriftChanges, Drifts
 from streams.core.levels import LevelChanges, Levels
 from streams.core.phases import N, PhaseChanges, Phases
 from streams.core.policies import Policies
@@ -54,6 +55,7 @@ class LatencyChanges(NamedTuple):
     lanes: Rows
     at_us: Ints
     level: LevelChanges | None
+    drift: DriftChanges | None
     spread: SpreadChanges | None
     phase: PhaseChanges | None
 
@@ -66,6 +68,7 @@ class Latency:
         self.seasons = Seasons()
         self.levels = Levels(policies)
         self.blocks = blocks.BlockTable()
+        self.drifts = Drifts(policies)
         self.spreads = Spreads(policies)
         self.phases = Phases(policies)
         self.climbs = climb.ClimbTable()
@@ -73,7 +76,7 @@ class Latency:
 
     def grow(self, lanes: int) -> None:
         """Make room for so many lanes."""
-        for part in (self.levels, self.spreads, self.phases):
+        for part in (self.levels, self.drifts, self.spreads, self.phases):
             part.grow(lanes)
         for table in (self.seasons.table, self.blocks, self.climbs, self.episodes):
             table.grow(lanes)
@@ -103,6 +106,8 @@ class Latency:
             "level": (self.levels.table, 1),
             "level_tail": (self.levels.tails.table, 1),
             "block": (self.blocks, 1),
+            "drift": (self.drifts.table, 1),
+            "drift_tail": (self.drifts.tails.table, SCALES),
             "spread": (self.spreads.table, 1),
             "spread_tail": (self.spreads.tails.table, 1),
             "phase": (self.phases.table, 1),
@@ -129,7 +134,6 @@ class Latency:
         duration_us: Floats,
         phases: Floats,
         limit_us: Floats | None = None,
-        held: Bools | None = None,
     ) -> LatencyChanges | None:
         """Take in successful, undisturbed checks, at most one a lane.
 
@@ -141,7 +145,6 @@ class Latency:
             duration_us: Finite, >= 0, shape (n,).
             phases: Microseconds, 0 where not reached, shape (n, 5).
             limit_us: From which their checks fail, inf where that is not known, shape (n,); None: of none.
-            held: Their group is off its norm by what all locations show (`windows`), shape (n,); None: none is.
 
         Returns:
             What changed; None if nothing did.
@@ -150,27 +153,28 @@ class Latency:
         offset, excuse = self.seasons.offset(lanes, at_us), self.seasons.excuse(lanes, at_us)
         samples = Samples(lanes, groups, at_us, interval_us, log_us, offset, excuse, phases)
         self.episodes.fails[lanes] = 0
-        held = np.zeros(lanes.size, dtype=np.bool_) if held is None else held
         warm = self.levels.warm(samples)
         if not warm.all():
             samples = samples.take(warm)
             if samples.lanes.size == 0:
                 return None
-            limit_us, held = None if limit_us is None else limit_us[warm], held[warm]
+            limit_us = None if limit_us is None else limit_us[warm]
         level = self.levels.update(samples)
         if level is not None and level.rebased.size:
             self._moved(samples.lanes[level.rebased], level.before)
-        self._blocks(samples, held)
-        off = self.levels.table.flagged[samples.lanes]
+        drift = self._blocks(samples)
+        off = self.levels.table.flagged[samples.lanes] | self.drifts.table.flagged[samples.lanes]
         spread = self._spread(samples, off)
         off = off | self.spreads.table.flagged[samples.lanes]
         phase = self.phases.update(samples, learn=~off)
         off |= self.phases.table.flagged[samples.lanes]
-        self._climbs(samples, off | held, limit_us)
+        if limit_us is not None and off.any():
+            level_now = self.levels.table.level[samples.lanes] + samples.offset
+            climb.follow(self.climbs, samples.lanes[off], samples.at_us[off], level_now[off], limit_us[off])
         self._episodes(samples, off)
-        if level is None and spread is None and phase is None:
+        if level is None and drift is None and spread is None and phase is None:
             return None
-        return LatencyChanges(samples.lanes, samples.at_us, level, spread, phase)
+        return LatencyChanges(samples.lanes, samples.at_us, level, drift, spread, phase)
 
     def _spread(self, samples: Samples, held: Bools) -> SpreadChanges | None:
         lanes = samples.lanes
@@ -178,39 +182,36 @@ class Latency:
         residual = samples.log_us - samples.offset - samples.excuse - self.levels.table.centre[lanes]
         return self.spreads.update(lanes, samples.groups, samples.at_us, samples.interval_us, residual, held)
 
-    def _climbs(self, samples: Samples, off: Bools, limit_us: Floats | None) -> None:
-        lanes = samples.lanes
-        if limit_us is not None and off.any():
-            level = self.levels.table.level[lanes] + samples.offset
-            climb.follow(self.climbs, lanes[off], samples.at_us[off], level[off], limit_us[off])
-        over = lanes[~off & (self.climbs.count[lanes] > 0)]
-        if over.size:
-            climb.forget(self.climbs, over)
-
-    def _blocks(self, samples: Samples, held: Bools) -> None:
-        """Let the profiles of hours take in the blocks that ended."""
+    def _blocks(self, samples: Samples) -> DriftChanges | None:
+        """Let everything that looks at hours and days take in the blocks that ended."""
         levels = self.levels.table
-        marked = levels.flagged[samples.lanes] | held
+        marked = levels.flagged[samples.lanes]
         ended = blocks.gather(self.blocks, samples, levels.level[samples.lanes], marked)
         if ended is None:
-            return
+            return None
         lanes, seasons = ended.lanes, self.seasons
         for place in np.flatnonzero((seasons.table.week[lanes] < 0) & (samples.interval_us[ended.places] >= SLOW_US)):
             seasons.add_week(int(lanes[place]))
         offset = seasons.offset(lanes, ended.middle_us)
-        normal = blocks.follow(self.blocks, ended)
+        excused = np.maximum(seasons.excuse(lanes, ended.middle_us) - np.maximum(offset, 0.0), 0.0)
+        normal = self.drifts.slow_level(lanes)
+        drift = self.drifts.update(ended, excused)
+        if drift is not None and drift.rebased.size:
+            self.episodes.spoiled[samples.lanes[drift.rebased]] = True
         known = np.isfinite(normal)
         if known.any():
             now_us = ended.at_us[known]
             before = seasons.offset(lanes[known], now_us)
+            off = ended.marked | self.drifts.table.flagged[lanes]
             share = np.minimum(ended.length_us / HOUR_US, 1.0)
             above = ended.mean + offset - normal
-            seasons.learn(lanes[known], ended.middle_us[known], above[known], share[known], ended.marked[known])
+            seasons.learn(lanes[known], ended.middle_us[known], above[known], share[known], off[known])
             self._reprofiled(lanes[known], before - seasons.offset(lanes[known], now_us))
+        return drift
 
     def _moved(self, lanes: Rows, before: Floats) -> None:
         """The level of these lanes has a new norm: nobody else is to discover the step anew."""
-        self.blocks.slow[lanes] += self.levels.table.centre[lanes] - before
+        self.drifts.shift(lanes, self.levels.table.centre[lanes] - before)
         blocks.forget(self.blocks, lanes)
         self.spreads.forget(lanes)
         self.episodes.spoiled[lanes] = True
@@ -224,6 +225,7 @@ class Latency:
             table.centre[lanes] += by
             table.level[lanes] += by
             table.recent[lanes] += by[:, None]
+            self.drifts.table.quick[lanes] += by[:, None]
 
     def _episodes(self, samples: Samples, off: Bools) -> None:
         table, lanes = self.episodes, samples.lanes
@@ -240,8 +242,10 @@ class Latency:
         if not ended.any():
             return
         lane = lanes[ended]
+        climb.forget(self.climbs, lane)
         innocent = ~table.spoiled[lane]
         length_us = samples.at_us[ended] - table.began_us[lane]
         self.seasons.release(lane, innocent & (length_us <= BY_THE_HOUR_US))
         self.levels.release(lane, samples.groups[ended], innocent)
+        self.drifts.release(lane, samples.groups[ended], innocent)
         self.phases.release(lane, samples.groups[ended], innocent)

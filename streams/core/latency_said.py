@@ -6,22 +6,19 @@ import numpy as np
 
 from streams.core.climb import left
 from streams.core.latency import Latency
-from streams.core.table import Rows
 from streams.core.watermark import NEVER
-from streams.core.window_tables import CONNECT, DNS, TAIL
-from streams.core.windows import Windows
 
 LEVEL: Final = "latency_level"
+DRIFT: Final = "latency_drift"
 SPREAD: Final = "latency_spread"
 PHASE: Final = "latency_phase"
-WINDOW: Final = "latency_window"
 
 
 class Said(NamedTuple):
     """One lane's latency at one tick.
 
     Attributes:
-        detector: LEVEL, SPREAD, PHASE or WINDOW.
+        detector: LEVEL, DRIFT, SPREAD or PHASE.
         value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE; of
             SPREAD the latency of slow checks, and the one from which a check is slow.
         limit_us: From which it is flagged; None if that is no latency.
@@ -44,33 +41,17 @@ class Said(NamedTuple):
     left_upper_us: int | None = None
 
 
-class WindowSaid(NamedTuple):
-    """What the windows say of a group.
-
-    Attributes:
-        lanes: Where it is seen; said: what the most telling of them says.
-        window: Which window; tail: only slow checks are slower.
-    """
-
-    lanes: Rows
-    said: Said
-    window: int
-    tail: bool
-
-
 def said(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     """Return what the most telling detector that flags a lane says, the level's if none does, and the time left."""
     found = _found(latency, lane, group, tick_us)
-    return _with_left(latency, lane, tick_us, found)
-
-
-def _with_left(latency: Latency, lane: int, tick_us: int, found: Said) -> Said:
     bounds = left(latency.climbs, lane, tick_us)
     return found if bounds is None else found._replace(left_us=bounds[0], left_upper_us=bounds[1])
 
 
 def _found(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     if not latency.levels.table.flagged[lane]:
+        if latency.drifts.table.flagged[lane]:
+            return of_drift(latency, lane, tick_us)
         if latency.spreads.table.flagged[lane]:
             return of_spread(latency, lane, tick_us)
         if latency.phases.table.flagged[lane]:
@@ -87,6 +68,17 @@ def of_level(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     phase = latency.phases.grown(lane, value_us - normal_us)
     limit_us = float(np.exp(centre + hour + limit * table.spread[lane]))
     return Said(LEVEL, value_us, normal_us, limit_us, float(table.score[lane]), int(table.since_us[lane]), phase)
+
+
+def of_drift(latency: Latency, lane: int, tick_us: int) -> Said:
+    """Return what the drift says."""
+    now, normal, limit = latency.drifts.said(lane)
+    hour = _hour(latency, lane, tick_us)
+    value_us, normal_us = float(np.exp(now + hour)), float(np.exp(normal + hour))
+    phase = latency.phases.grown(lane, value_us - normal_us)
+    score = (now - normal) / float(latency.levels.table.spread[lane])
+    since_us = int(latency.drifts.table.since_us[lane])
+    return Said(DRIFT, value_us, normal_us, float(np.exp(limit + hour)), score, since_us, phase)
 
 
 def of_spread(latency: Latency, lane: int, tick_us: int) -> Said:
@@ -112,21 +104,3 @@ def since(said_: Said, tick_us: int) -> int:
 
 def _hour(latency: Latency, lane: int, tick_us: int) -> float:
     return float(latency.seasons.offset(np.array([lane]), np.array([tick_us]))[0])
-
-
-def of_windows(latency: Latency, windows: Windows, group: int, lanes: Rows, tick_us: int) -> WindowSaid:
-    """Return what the windows say of a group with these lanes, of what is furthest above its limit."""
-    window, kind = windows.cell(group)
-    above = windows.above(lanes, window, kind)
-    least = float(windows.groups.above[group, window, kind])
-    seen = lanes[above >= least]
-    there = seen if seen.size else lanes
-    most = int(there[np.nan_to_num(windows.above(there, window, kind), nan=-np.inf).argmax()])
-    value_us, normal_us = windows.said(most, window, kind)
-    if kind in (DNS, CONNECT):
-        phase: str | None = "dns" if kind == DNS else "connect"
-    else:
-        phase = None if kind == TAIL else latency.phases.grown(most, value_us - normal_us)
-    table = windows.groups
-    said_ = Said(WINDOW, value_us, normal_us, None, float(table.part[group]), int(table.since_us[group]), phase)
-    return WindowSaid(there, _with_left(latency, most, tick_us, said_), window, kind == TAIL)

@@ -1,12 +1,12 @@
 """Why a group is slow: what, how far from its normal, in which phase, where, for how long, how long it may last."""
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from streams.contract import SERVICE, Reason
 from streams.core.cause import names, span
-from streams.core.latency_said import PHASE, SPREAD, Said, WindowSaid, of_windows, said, since
+from streams.core.latency_said import DRIFT, PHASE, SPREAD, Said, said, since
 from streams.core.spread import USUAL
 from streams.core.state import State
 
@@ -38,12 +38,11 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
         for lane in registry.lanes_of(group).tolist()
         if latency.episodes.off[lane] and registry.lanes[lane][2] in reported
     ]
-    if len(lanes) <= len(reported) // 2:
-        return _windows(state, group, tick_us)
     by_lane = {lane: said(latency, lane, group, tick_us) for lane in lanes}
     worst = by_lane[max(lanes, key=lambda lane: (_ratio(by_lane[lane]), registry.lanes[lane][2]))]
     since_us = min(since(each, tick_us) for each in by_lane.values())
     where = sorted({registry.lanes[lane][2] for lane in lanes})
+    limit_us = float(registry.timeout_us[group])
     return Reason(
         kind=worst.detector,
         subject=SERVICE,
@@ -57,51 +56,10 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
         limit=worst.limit_us,
         score=worst.score,
         phase=worst.phase,
-        severity=_severity(worst, float(registry.timeout_us[group])),
+        # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
+        severity="critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning",
         time_left_us=worst.left_us,
     )
-
-
-def _windows(state: State, group: int, tick_us: int) -> Reason:
-    """What all locations together show, and no lane for sure by itself."""
-    found, registry = (
-        of_windows(state.latency, state.windows, group, state.registry.lanes_of(group), tick_us),
-        state.registry,
-    )
-    said_, since_us = found.said, since(found.said, tick_us)
-    where = sorted({registry.lanes[lane][2] for lane in found.lanes.tolist()})
-    return Reason(
-        kind=said_.detector,
-        subject=SERVICE,
-        text=f"{_of_window(found)}{_left(said_)}, at {names(where)}, for {span(tick_us - since_us)}",
-        probe=registry.groups[group][1],
-        since_us=since_us,
-        locations=where,
-        metric="latency",
-        value=said_.value_us,
-        baseline=said_.normal_us,
-        score=said_.score,
-        phase=said_.phase,
-        severity=_severity(said_, float(registry.timeout_us[group])),
-        time_left_us=said_.left_us,
-    )
-
-
-def _severity(worst: Said, limit_us: float) -> Literal["warning", "critical"]:
-    # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
-    return "critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning"
-
-
-def _of_window(found: WindowSaid) -> str:
-    said_ = found.said
-    numbers = f"{latency_text(said_.value_us)}, normally {latency_text(said_.normal_us)}"
-    if said_.normal_us >= 1.0:
-        numbers += f" ({said_.value_us / said_.normal_us:.1f}×)"
-    over = ("ten minutes", "half an hour", "hours")[found.window]
-    if found.tail:
-        return f"the slower half of checks takes {numbers}, over {over}"
-    in_phase = f", {said_.phase} phase" if said_.phase is not None else ""
-    return f"latency {numbers}{in_phase}, over {over}"
 
 
 def _what(worst: Said) -> str:
@@ -113,8 +71,9 @@ def _what(worst: Said) -> str:
         numbers += f" ({worst.value_us / worst.normal_us:.1f}×)"
     if worst.detector == PHASE:
         return f"{worst.phase} phase {numbers}"
+    climbs = " and climbing slowly" if worst.detector == DRIFT else ""
     in_phase = f", {worst.phase} phase" if worst.phase is not None else ""
-    return f"latency {numbers}{in_phase}"
+    return f"latency {numbers}{climbs}{in_phase}"
 
 
 def _left(worst: Said) -> str:

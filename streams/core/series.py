@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from streams.core.forecast import UNKNOWN_US
-from streams.core.latency_said import LEVEL, PHASE, WINDOW, of_level, of_windows, said
+from streams.core.latency_said import LEVEL, PHASE, of_level, said
 from streams.core.state import State
-from streams.core.windows import BLOCK_US, YOUNG_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +48,13 @@ class SeriesView:
 
 
 def series_of(state: State, at_us: int) -> list[SeriesView]:
-    """Return all series of a partition: latency by lane and by group, failures by group, metrics, forecasts.
+    """Return all series of a partition: latency by lane, failures by group, metrics, forecasts.
 
     Args:
         state: Of the partition.
         at_us: The time, for what is normal at this hour.
     """
-    return [*_latencies(state, at_us), *_windows(state, at_us), *_failures(state), *_metrics(state), *_forecasts(state)]
+    return [*_latencies(state, at_us), *_failures(state), *_metrics(state), *_forecasts(state)]
 
 
 def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
@@ -79,7 +78,7 @@ def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
         told = said(state.latency, lane, group, at_us)
         level = of_level(state.latency, lane, group, at_us)
         limit = float(state.latency.levels.limit(np.array([lane]), np.array([group]))[0])
-        parts = (state.latency.levels, state.latency.spreads, state.latency.phases)
+        parts = (state.latency.levels, state.latency.drifts, state.latency.phases)
         flagged = any(bool(part.table.flagged[lane]) for part in parts)
         yield SeriesView(
             target=target,
@@ -94,32 +93,6 @@ def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
             upper=level.limit_us,
             score=told.score,
             limit=limit if told.detector == LEVEL else None,
-            flagged=flagged,
-            since_us=told.since_us if flagged else None,
-        )
-
-
-def _windows(state: State, at_us: int) -> Iterator[SeriesView]:
-    """The latency of groups over windows: once they have learned for so many blocks as they need."""
-    table = state.windows.groups
-    for group, (target, probe) in enumerate(state.registry.groups):
-        learned, needed = int(table.age_us[group]) // BLOCK_US, YOUNG_US // BLOCK_US
-        if learned < needed:
-            continue
-        told = of_windows(state.latency, state.windows, group, state.registry.lanes_of(group), at_us).said
-        flagged = bool(table.flagged[group])
-        yield SeriesView(
-            target=target,
-            probe=probe,
-            location=None,
-            metric="latency",
-            detector=WINDOW,
-            learned=learned,
-            needed=needed,
-            value=told.value_us,
-            normal=told.normal_us,
-            score=told.score,
-            limit=1.0,
             flagged=flagged,
             since_us=told.since_us if flagged else None,
         )

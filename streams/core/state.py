@@ -22,10 +22,9 @@ from streams.core.table import Rows
 from streams.core.ticks import Ticks
 from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
-from streams.core.windows import Windows
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-11"
+CODE: Final = "detect-10"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -51,7 +50,6 @@ class State:
         self.groups = GroupStates()
         self.lanes = LaneStates()
         self.latency = Latency(self.policies)
-        self.windows = Windows(self.policies)
         self.failures = Failures(self.policies)
         self.flaps = Flaps(self.policies)
         self.forecasts = Forecasts(self.policies)
@@ -89,7 +87,6 @@ class State:
         for table in (self.lanes, self.failures.lanes):
             table.grow(len(registry.lanes))
         self.latency.grow(len(registry.lanes))
-        self.windows.grow(len(registry.groups), len(registry.lanes))
         self.locations.grow(len(registry.locations))
         for lane in added.lanes:
             group = int(registry.group_of[lane])
@@ -143,7 +140,6 @@ class State:
             **self.groups.arrays("group"),
             **self.lanes.arrays("lane"),
             **self.latency.arrays(),
-            **self.windows.arrays(),
             **self.failures.groups.arrays("failure_group"),
             **self.failures.lanes.arrays("failure_lane"),
             **self.flaps.table.arrays("flap"),
@@ -180,7 +176,6 @@ class State:
         self.groups.load("group", arrays, groups)
         self.lanes.load("lane", arrays, lanes)
         self.latency.load(arrays, lanes)
-        self.windows.load(arrays, groups, lanes)
         self.failures.groups.load("failure_group", arrays, groups)
         self.failures.lanes.load("failure_lane", arrays, lanes)
         self.flaps.table.load("flap", arrays, groups)

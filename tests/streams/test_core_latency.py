@@ -1,4 +1,4 @@
-"""Latency over hours and days: calibrated limits, hours that explain it, phases, time left, one state."""
+"""Latency over hours and days: calibrated limits, hours that explain it, drifts, phases, time left, one state."""
 
 from collections.abc import Callable
 
@@ -103,12 +103,22 @@ def test_a_deployment_warns_once_and_is_the_norm() -> None:
     assert np.exp(days.latency.levels.table.centre[0]) == pytest.approx(2 * NORMAL_US, rel=0.1)
 
 
+@pytest.mark.parametrize("length", [2.0, 4.0])
+def test_a_slow_leak_is_flagged_before_it_has_tripled(length: float) -> None:
+    """To eight times the latency over days, after three quiet ones: the reference does not follow."""
+    days = Days()
+    assert days.play(3) == "." * 72
+    line = days.play(length, lambda share: float(np.log(8.0)) * share / length)
+    assert line.index("w") < len(line) * np.log(3.0) / np.log(8.0)
+    assert line.endswith("w" * 24)
+
+
 def test_growth_that_stays_small_warns_nobody() -> None:
-    """A fifth more in eight days is no other level."""
+    """A fifth more in eight days is neither a level nor a drift."""
     days, flagged = Days(20), 0
     for check in range(8 * CHECKS_A_DAY):
         days.step(0.18 * check / CHECKS_A_DAY / 8)
-        flagged += int(days.latency.levels.table.flagged[:20].sum())
+        flagged += int(days.latency.levels.table.flagged[:20].sum() + days.latency.drifts.table.flagged[:20].sum())
     assert flagged == 0
 
 
