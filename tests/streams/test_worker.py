@@ -16,7 +16,7 @@ from forewarn.embedded.broker import TansuBroker, free_port
 from producers import topics
 from streams import faust_internals
 from streams.contract import Verdict
-from streams.errors import EXIT_BUG, EXIT_NEW_EPOCH
+from streams.errors import EXIT_BUG, EXIT_START_AGAIN
 from tests.streams.conftest import StartWorker
 from tests.streams.stream_of_checks import PARTITIONS, POLICY, SECOND_US, messages
 from tests.streams.worker_process import TestLog, WorkerOptions, WorkerProcess, wait_until
@@ -112,7 +112,7 @@ def test_a_new_log_under_the_same_address_ends_the_worker_with_75_and_its_state_
     broker.kill()
     broker.start()
     again = TestLog(broker.bootstrap)
-    assert worker.wait() == EXIT_NEW_EPOCH, worker.log()
+    assert worker.wait() == EXIT_START_AGAIN, worker.log()
     worker = start_worker("detect", detect=POLICY, forgetful=True)
     wait_until(lambda: {one.id for one in again.events(topics.VERDICTS)} >= before, what="all of it in the new log")
     assert worker.said("publishing again what the new log does not have")
