@@ -20,7 +20,7 @@ def test_what_is_stored_is_what_the_core_says_whatever_was_killed(log: str, tmp_
 
     Not the embedded broker: in the log after it "in time" is judged anew (docs/chaos.md), and summaries show it.
     """
-    recording = record(SEED, targets=20, locations=LOCATIONS, ticks=18)
+    recording = record(SEED, targets=20, locations=LOCATIONS, ticks=24)
     faults = [one for one in plan(SEED, kills=7, locations=LOCATIONS) if (log, one.name) != ("tansu", "broker")]
     result = run(Plan(log=log, recording=recording, interval_s=5), faults, tmp_path / "chaos", lambda _: None)
     assert len(result.done) == len(faults)
