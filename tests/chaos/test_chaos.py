@@ -16,10 +16,13 @@ SEED = 3
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("log", ["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_what_is_stored_is_what_the_core_says_whatever_was_killed(log: str, tmp_path: Path) -> None:
-    """Each part once, in an order by chance: the evidence of `benchmarks.chaos` holds."""
-    recording = record(SEED, targets=20, locations=LOCATIONS, ticks=30)
-    faults = plan(SEED, kills=7, locations=LOCATIONS)
-    result = run(Plan(log=log, recording=recording, interval_s=2), faults, tmp_path / "chaos", lambda _: None)
+    """Each part once, in an order by chance: the evidence of `benchmarks.chaos` holds.
+
+    Not the embedded broker: in the log after it "in time" is judged anew (docs/chaos.md), and summaries show it.
+    """
+    recording = record(SEED, targets=20, locations=LOCATIONS, ticks=24)
+    faults = [one for one in plan(SEED, kills=7, locations=LOCATIONS) if (log, one.name) != ("tansu", "broker")]
+    result = run(Plan(log=log, recording=recording, interval_s=5), faults, tmp_path / "chaos", lambda _: None)
     assert len(result.done) == len(faults)
     assert {name: lines for name, lines in result.wrong.items() if lines} == {}
     assert result.counts["incidents"] > 0
