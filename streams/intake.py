@@ -107,8 +107,8 @@ class Intake:
     async def _log_has(self, place: Place, first: int, last: int) -> bool:
         """Whether the log has any of these messages, which did not come.
 
-        Seen under load, hundreds of messages at once; it seems that Faust drops what it has fetched while one rebalance
-        follows another, and that its client does not go back. Taken in with such a gap, a state would be wrong for good.
+        Seen under load, hundreds at once; it seems that Faust drops what it has fetched while one rebalance follows
+        another, and that its client does not go back. Taken in with such a gap, a state would be wrong for good.
         """
         while True:
             try:
