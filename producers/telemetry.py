@@ -66,6 +66,7 @@ PARTITIONS_INCOMPLETE = Gauge(
     "forewarn_partitions_incomplete", "Partitions that are halted, or judged provisionally: ALARM.", ["group", "how"]
 )
 COMMITS = Counter("forewarn_commits_total", "Offsets committed to the log.", ["group", "outcome"])
+REREADS = Counter("forewarn_rereads_total", "Times that the client skipped messages and went back to them.", ["topic"])
 INCIDENTS_OPEN = Gauge("forewarn_incidents_open", "Open incidents, by their highest stage.", ["kind"])
 ALERTS = Counter(
     "forewarn_alerts_total", "Alerts, by channel and delivered, retried, given_up.", ["channel", "outcome"]

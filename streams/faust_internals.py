@@ -66,6 +66,22 @@ async def _in_thread(question: Any, loop: asyncio.AbstractEventLoop) -> Any:
     return await asyncio.wrap_future(answer)
 
 
+async def read_from(app: faust.App, place: TP, offset: int) -> None:
+    """Let the client go back to a message, and Faust take what comes from there on.
+
+    Raises:
+        IllegalStateError: aiokafka's; the place is not ours any more.
+    """
+    client, loop = _client(app)
+
+    async def seek() -> None:
+        client.seek(aiokafka.TopicPartition(*place), offset)
+
+    await _in_thread(seek(), loop)
+    # What is not above this counts as old; None takes anything, and 0 is not told from it.
+    _consumer(app)._read_offset[place] = offset or None  # noqa: SLF001
+
+
 class _DaemonThread(WorkerThread):
     def __init__(self, service: Any, **options: Any) -> None:
         super().__init__(service, **options)

@@ -15,10 +15,10 @@ from producers.errors import LogUnavailableError, TransientError
 from producers.settings import LogSettings
 from streams import faust_internals
 from streams.blocking import in_thread
-from streams.errors import MessagesSkippedError
 from streams.flow import Flow
 from streams.group import Assigned, Group, LogMessage, Place
 from streams.log_ends import first_from, log_bounds
+from streams.rereading import Rereading
 from streams.sender import Sender
 
 CROWDED_PAUSE_S: Final = 0.2
@@ -65,6 +65,7 @@ class Intake:
         self._ready = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
         self._saving = asyncio.Lock()
+        self._rereading = Rereading(app, positions=lambda: self._flow.positions, fail=fail)
 
     @property
     def ready(self) -> bool:
@@ -93,26 +94,29 @@ class Intake:
                 if self._group.crowded():
                     await asyncio.sleep(CROWDED_PAUSE_S)
             elif not are_gone and (gap := self._flow.gap_before(place, message.offset)) is not None:
-                are_gone = not await self._log_has(place, *gap)
-                if not are_gone and self._is_current(message):
-                    raise MessagesSkippedError(f"{place}: {gap[0]} to {gap[1]} were skipped: reading them again")
+                are_gone = await self._are_gone(place, gap, message)
+                if not are_gone:
+                    return  # it comes again, after what has to come first
             else:
                 break
         self._take_now(self._log_message(message))
 
-    def _is_current(self, message: Any) -> bool:
-        """Whether a message was read in the assignment that we work on."""
-        return self._ready.is_set() and message.generation_id == faust_internals.generation(self._app)
+    async def _are_gone(self, place: Place, gap: tuple[int, int], message: Any) -> bool:
+        """Whether the log no longer has what lies before a message; else see to it that it is read."""
+        offset: int = message.offset
+        wanted = self._rereading.wanted.get(place)
+        if wanted is not None:
+            return wanted == offset
+        first = await self._first_in_log(place, gap[0])
+        is_current = self._ready.is_set() and message.generation_id == faust_internals.generation(self._app)
+        if first < offset and is_current:
+            self._rereading.begin(place, first, before=offset)
+        return first >= offset
 
-    async def _log_has(self, place: Place, first: int, last: int) -> bool:
-        """Whether the log has any of these messages, which did not come.
-
-        Seen under load, hundreds at once; it seems that Faust drops what it has fetched while one rebalance follows
-        another, and that its client does not go back. Taken in with such a gap, a state would be wrong for good.
-        """
+    async def _first_in_log(self, place: Place, offset: int) -> int:
         while True:
             try:
-                return await first_from(self._log, place, first) <= last
+                return await first_from(self._log, place, offset)
             except LogUnavailableError as error:
                 log_line.warning("the broker is away while a gap is looked at", place=str(place), error=str(error))
                 await asyncio.sleep(RETRY_S)
@@ -159,6 +163,7 @@ class Intake:
     def forget(self) -> None:
         """Take in nothing more and keep nothing more."""
         self._ready.clear()
+        self._rereading.stop()
         self._stop_loading()
         self._flow.forget()
 

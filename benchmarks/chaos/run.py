@@ -279,7 +279,9 @@ def _weigh(found: Found, judged: Judged, stage: Stage, done: list[Done], expecte
         "requests": len(found.posted),
         "requests_repeated": repeats,
         "sender_ends": len(ends_us),
-        "skips_noticed": sum(text.count("were skipped: reading them again") for text in deployment.outputs().values()),
+        "skips_noticed": sum(
+            text.count("messages did not come: reading them again") for text in deployment.outputs().values()
+        ),
         "dead_letters": len(letters),
     }
     return Result(done=done, wrong=wrong, counts=counts)

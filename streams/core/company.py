@@ -168,8 +168,14 @@ class Companies:
     def see(
         self, target: str, finding: Finding, address: str | None, incident: Incident | None, cause: str | None
     ) -> None:
-        """Note what a target's tick came to, after its incident was stepped."""
+        """Note what a target's tick came to, after its incident was stepped.
+
+        While an incident is open, what explains its target is what is written on it: an outage on its way back, or
+        one that fails again but not yet for long enough, is not told anew. Else two could explain each other.
+        """
         known = self.conditions.get(target)
+        if incident is not None:
+            cause = incident.caused_by
         address = known.address if address is None and known is not None else address
         explained_us, explained = (known.explained_us, known.explained) if known is not None else (None, None)
         if cause is None:

@@ -345,10 +345,11 @@ class Incidents:
         target, companies = verdict.target, self._companies
         company = companies.of(target, finding, verdict.address)
         track.service, told = step(target, SERVICE, track.service, finding, self._policy_of(target), company)
-        companies.see(target, finding, verdict.address, track.service.incident, company.caused_by)
-        if company.caused_by is None or track.service.incident is None:
+        incident = track.service.incident
+        companies.see(target, finding, verdict.address, incident, company.caused_by)
+        if incident is None or incident.caused_by is None:
             return list(told)
-        return [*told, *self._tell_cause(company.caused_by, finding.tick_us)]
+        return [*told, *self._tell_cause(incident.caused_by, finding.tick_us)]
 
     def _tell_cause(self, target: str, at_us: int) -> list[Incident]:
         """Say of the incident that explains another one that it does."""

@@ -159,15 +159,22 @@ def test_of_those_that_stay_down_somebody_always_pages(installation: Installatio
     }
     paged: dict[str, bool] = {}
     down: dict[str | None, Incident] = {}
+    troubled: dict[str | None, Incident] = {}
     for one in play(replace(installation, rows=rows)):
         if one.page and not paged.get(one.incident_id, False):
             assert one.caused_by is None
         paged[one.incident_id] = one.page
         if one.kind == "outage":
             down[one.target] = one
+        if one.kind == "location_trouble":
+            troubled[one.location] = one
+    in_trouble = {location for location, one in troubled.items() if one.resolved_at_us is None}
     for target, lines in rows.items():
+        if target.startswith("_anchor/") or any(line[-1] != "F" for line in lines.values()):
+            continue
         last = down.get(target)
-        if last is None or any(line[-1] != "F" for line in lines.values()):
+        if last is None or last.resolved_at_us is not None:
+            assert in_trouble & set(lines)  # it is the location's trouble, which is told
             continue
         while last is not None and last.caused_by is not None:
             last = down.get(last.caused_by)

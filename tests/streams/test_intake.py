@@ -1,6 +1,7 @@
 """Messages that did not come: read again if the log has them, passed if it has not."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from producers.topics import VERDICTS
+from streams import faust_internals, rereading
 from streams import intake as intake_module
 from streams.errors import MessagesSkippedError
 from streams.group import Assigned, LogMessage, OutMessage, Place, Publish
@@ -82,26 +84,65 @@ def event(offset: int, *, generation: int = GENERATION) -> Any:
     )
 
 
-def reading(log: TestLog, group: Taking) -> Intake:
+def unexpected(error: BaseException) -> None:
+    """Fail the test."""
+    raise AssertionError(error)
+
+
+def reading(log: TestLog, group: Taking, fail: Callable[[BaseException], None] = unexpected) -> Intake:
     """Return an intake that has loaded the place, as of the third assignment; Faust is not needed to hand it events."""
     sender: Any = SimpleNamespace(full=False, put=lambda _: None)
     app: Any = SimpleNamespace(consumer_generation_id=GENERATION)
-    intake = Intake(group, app, sender, log=log_settings(log.bootstrap), current_epochs=dict, fail=lambda _: None)
+    intake = Intake(group, app, sender, log=log_settings(log.bootstrap), current_epochs=dict, fail=fail)
     intake._epochs = {VERDICTS: "log"}
     intake._flow.loaded([Assigned(place=PLACE, epoch="log", committed=None, end=WRITTEN)], {PLACE: group.included})
     intake._ready.set()
     return intake
 
 
-async def test_what_the_client_skipped_is_read_again_and_not_passed_over(log: TestLog) -> None:
-    """The log has what lies between: the worker ends before it takes in what came too early."""
+async def test_what_the_client_skipped_is_read_again_and_not_passed_over(
+    log: TestLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has what lies between: the client goes back to it, and what came too early is let go."""
+    gone_back: list[int] = []
+
+    async def read_from(_app: object, _place: object, offset: int) -> None:
+        gone_back.append(offset)
+
+    monkeypatch.setattr(faust_internals, "read_from", read_from)
     log.write(VERDICTS, [b"{}"] * WRITTEN)
     group = Taking(included=2)
     intake = reading(log, group)
-    await intake.take(event(3))
-    with pytest.raises(MessagesSkippedError, match=r"4 to 5 were skipped"):
-        await intake.take(event(6))
-    assert group.taken == [3]
+    for offset in (3, 6, 7):
+        await intake.take(event(offset))
+    await asyncio.sleep(0)
+    assert (group.taken, gone_back) == ([3], [4])
+    for offset in (4, 5, 6, 7):
+        await intake.take(event(offset))
+    assert group.taken == [3, 4, 5, 6, 7]
+    intake.forget()
+
+
+async def test_what_does_not_come_however_often_it_is_asked_for_ends_the_worker(
+    log: TestLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 75: a new start reads from the committed offset. Nothing is taken in past the gap before that."""
+    failed: list[BaseException] = []
+
+    async def read_from(_app: object, _place: object, _offset: int) -> None:
+        """Go nowhere."""
+
+    monkeypatch.setattr(faust_internals, "read_from", read_from)
+    monkeypatch.setattr(rereading, "PAUSE_S", 0.0)
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    group = Taking(included=2)
+    intake = reading(log, group, fail=failed.append)
+    await intake.take(event(6))
+    for _ in range(10 * rereading.ATTEMPTS):
+        await asyncio.sleep(0)
+    assert [str(one) for one in failed] == [f"{PLACE}: 3 and what follows did not come: starting again"]
+    assert isinstance(failed[0], MessagesSkippedError)
+    assert group.taken == []
 
 
 async def test_a_gap_of_an_assignment_that_is_over_ends_nothing(log: TestLog) -> None:

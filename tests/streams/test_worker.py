@@ -191,6 +191,25 @@ def test_two_workers_share_the_partitions_and_one_takes_over(log: TestLog, start
     assert not second.said("messages are missing")
 
 
+def test_what_the_client_does_not_hand_over_is_read_again_without_a_restart(
+    log: TestLog, start_worker: StartWorker
+) -> None:
+    """The client has passed 40 messages of each partition; every message is published once, in the log's order."""
+    wanted = [[f"{partition}-{number}".encode() for number in range(200)] for partition in range(PARTITIONS)]
+    for partition in range(PARTITIONS):
+        log.write(topics.CHECKS, wanted[partition], partition=partition)
+    worker = start_worker("broken", withheld=(60, 99))
+
+    def published() -> list[bytes]:
+        return log.read(topics.DEVIATIONS)
+
+    wait_until(lambda: len(published()) >= sum(map(len, wanted)), what="all of them, with those that were passed")
+    for partition in range(PARTITIONS):
+        assert [one for one in published() if one.startswith(b"%d-" % partition)] == wanted[partition]
+    assert worker.log().count("messages did not come: reading them again") == PARTITIONS
+    assert worker.terminate() == 0, worker.log()
+
+
 def test_a_bug_ends_the_process_loudly_before_anything_is_acknowledged(log: TestLog, start_worker: StartWorker) -> None:
     """Exit code 70 with the error's name; every start comes to the same message again, and none past it."""
     log.write(topics.CHECKS, [b"one", b"two", b"bug", b"three"])

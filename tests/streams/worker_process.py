@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from aiokafka.consumer.fetcher import Fetcher
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from producers import telemetry, topics
@@ -37,7 +38,11 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What one process is told, as JSON."""
+    """What one process is told, as JSON.
+
+    Attributes:
+        withheld: First and last offset of what the client has and does not hand over, once.
+    """
 
     group: str
     bootstrap: str
@@ -52,6 +57,7 @@ class WorkerOptions:
     incidents: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, Any] = field(default_factory=dict)
     channels: list[dict[str, Any]] = field(default_factory=list)
+    withheld: tuple[int, int] | None = None
 
 
 def log_settings(bootstrap: str, *, partitions: int = 2, forgetful: bool = False) -> LogSettings:
@@ -230,8 +236,27 @@ class Broken:
         """Take no state."""
 
 
+def withhold(first: int, last: int) -> None:
+    """Let the client go past these messages of any partition, once: as Faust does when a rebalance hits its fetch."""
+    fetched_records = Fetcher.fetched_records
+    gone: set[TopicPartition] = set()
+
+    async def without(fetcher: Fetcher, *given: Any, **options: Any) -> dict[Any, list[Any]]:
+        found: dict[Any, list[Any]] = await fetched_records(fetcher, *given, **options)
+        for place, records in found.items():
+            if place not in gone and any(first <= one.offset <= last for one in records):
+                found[place] = [one for one in records if not first <= one.offset <= last]
+            if any(one.offset >= last for one in records):
+                gone.add(place)
+        return found
+
+    Fetcher.fetched_records = without
+
+
 def run(options: WorkerOptions) -> None:
     """Run one worker in this process."""
+    if options.withheld is not None:
+        withhold(*options.withheld)
     log = log_settings(options.bootstrap, partitions=options.partitions, forgetful=options.forgetful)
     worker = WorkerSettings(
         data_dir=Path(options.data_dir),
