@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import typer
@@ -10,7 +11,9 @@ import yaml
 from typer.testing import CliRunner
 
 from forewarn.cli import app
-from forewarn.config import load
+from forewarn.config import Part, load
+from forewarn.errors import ConfigError
+from tests.analytics.test_grants import grants_of
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -81,20 +84,50 @@ def test_images_are_pinned_and_only_loopback_is_published(compose: dict[str, Any
             assert re.search(r":\d+\.\d+\.\d+", line), line
 
 
-def test_every_variable_of_the_config_is_given_to_the_containers(
-    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The config names no variable that the compose file does not set, and is valid once they are set."""
-    text = (ROOT / "deploy" / "forewarn.yaml").read_text()
-    used = set(re.findall(r"\$\{(\w+)", text))
-    for name, service in parts(compose).items():
-        assert used <= set(service["environment"]), name
+NEEDS: dict[str, tuple[Part, ...]] = {
+    "migrate": ("log", "store"),
+    "producer": ("log", "probes"),
+    "worker detect": ("log", "store"),
+    "worker incidents": ("log", "store"),
+    "worker sink": ("log", "store"),
+    "worker alerts": ("log", "store", "alerts"),
+}
+"""What of the config each part reads the secrets of."""
+
+
+def test_every_part_is_given_the_variables_that_it_needs_and_no_others(compose: dict[str, Any]) -> None:
+    """The config is valid for it with just these; without any one of them it is refused."""
+    path = ROOT / "deploy" / "forewarn.yaml"
     example = (ROOT / "deploy" / "env.example").read_text()
-    for variable in used:
-        assert f"{variable}=" in example
-        monkeypatch.setenv(variable, "json://127.0.0.1:1/" if variable == "ALERTS_URL" else "secret")
-    config = load(ROOT / "deploy" / "forewarn.yaml")
-    assert config.location_names() == ("ams", "fra")
+    for name, service in parts(compose).items():
+        words = service["command"]
+        needs = NEEDS[" ".join(words[:2]) if words[0] == "worker" else words[0]]
+        given = {key: "json://127.0.0.1:1/" if key == "ALERTS_URL" else "x" for key in service.get("environment", {})}
+        assert load(path, env=given, parts=needs).location_names() == ("ams", "fra"), name
+        for variable in given:
+            with pytest.raises(ConfigError, match=variable):
+                load(path, env={key: value for key, value in given.items() if key != variable}, parts=needs)
+    for variable in re.findall(r"\$\{(\w+):\?", COMPOSE.read_text()):
+        assert f"{variable}=" in example, variable
+
+
+def test_the_stores_users_have_the_grants_of_their_roles(compose: dict[str, Any]) -> None:
+    """The same grants that are tried on the engine, a password from a variable that the container is given."""
+    users = ET.parse(ROOT / "deploy" / "clickhouse-users.xml").find("users")  # noqa: S314 - our own file
+    assert users is not None
+    store = compose["services"]["clickhouse"]
+    assert "./deploy/clickhouse-users.xml:/etc/clickhouse-server/users.d/forewarn.xml:ro" in store["volumes"]
+    for role in ("forewarn_migrator", "forewarn_writer", "forewarn_analyst"):
+        user = users.find(role)
+        assert user is not None
+        assert [query.text for query in user.findall("grants/query")] == grants_of(role)
+        password = user.find("password")
+        assert password is not None
+        assert password.text is None
+        assert password.attrib["from_env"] in store["environment"]
+    assert [ip.text for ip in users.findall("default/networks/ip")] == ["127.0.0.1", "::1"]
+    names = {service.get("environment", {}).get("CLICKHOUSE_USER") for service in parts(compose).values()}
+    assert names == {None, "forewarn_migrator", "forewarn_writer"}
 
 
 def test_the_image_contains_every_package_and_file_that_it_needs() -> None:
