@@ -1,12 +1,12 @@
-"""The live screen: a table of targets and their probes, numbers against their norm, and a line for each event."""
+"""What the screen shows: a table of targets and their probes, numbers against their norm, and a line for each event."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -49,11 +49,10 @@ class Board:
         checks: Checks seen.
     """
 
-    def __init__(self, *, events: int = 12) -> None:
+    def __init__(self) -> None:
         self.checks = 0
         self._rows: dict[str, _Row] = {}
         self._baselines: Mapping[tuple[str, str], float] = {}
-        self._events: deque[Text] = deque(maxlen=events)
 
     def apply(self, event: object) -> Text | None:
         """Take in one message of a topic.
@@ -76,14 +75,6 @@ class Board:
             line = _line(event.at_us, "alert", text, "cyan" if event.delivered else "bold red")
         elif isinstance(event, Deviation):
             line = deviation_line(event)
-        if line is not None:
-            self._events.append(line)
-        return line
-
-    def say(self, text: str, style: str = "bold") -> Text:
-        """Add a line of our own."""
-        line = _line(int(datetime.now(UTC).timestamp() * 1e6), "forewarn", text, style)
-        self._events.append(line)
         return line
 
     def set_baselines(self, latency_us: Mapping[tuple[str, str], float]) -> None:
@@ -119,7 +110,7 @@ class Board:
                 probe.tellings[location] = told
 
     def render(self) -> RenderableType:
-        """Return the screen."""
+        """Return the table."""
         table = Table(expand=True, title_justify="left", header_style="bold")
         table.add_column("target", no_wrap=True)
         table.add_column("state", no_wrap=True, min_width=8)
@@ -135,7 +126,7 @@ class Board:
             for name, probe in sorted(row.probes.items()) or [("–", _Probe())]:
                 table.add_row(*head, Text(name), *map(Text, self._numbers(target, name, probe)), why)
                 head, why = [Text(""), Text("")], Text("")
-        return Group(table, *self._events)
+        return table
 
     def _numbers(self, target: str, name: str, probe: _Probe) -> tuple[str, str, str, str]:
         told = over_locations(probe.tellings.values())
@@ -150,7 +141,12 @@ class Board:
 
 def _line(at_us: int, what: str, text: str, style: str) -> Text:
     clock = datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%H:%M:%S")
-    return Text.assemble((clock, "dim"), " ", (f"{what:<9}", style), " ", text, no_wrap=True, overflow="ellipsis")
+    return Text.assemble((clock, "dim"), " ", (f"{what:<9}", style), " ", text, overflow="fold")
+
+
+def own_line(text: str) -> Text:
+    """Return a line that we say ourselves, as of now."""
+    return _line(int(datetime.now(UTC).timestamp() * 1e6), "forewarn", text, "bold")
 
 
 def incident_line(event: Incident) -> Text:

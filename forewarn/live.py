@@ -1,4 +1,4 @@
-"""The screen of a running installation: a live table on a terminal, plain lines elsewhere."""
+"""The screen of a running installation: a line for each event, and below them on a terminal a live table."""
 
 import time
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from typing import Final, Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from forewarn.board import Board
+from forewarn.board import Board, own_line
 from forewarn.log_reader import LogReader
 from forewarn.up import Installation
 from producers.topics import ALERTS, CHECKS, DEVIATIONS, INCIDENTS, VERDICTS
@@ -54,9 +55,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Add a line of our own."""
-        line = self.board.say(text)
-        if self._live is None:
-            self._console.print(line)
+        self._print(own_line(text))
 
     def show(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Go on for so long, or until something is so.
@@ -80,8 +79,13 @@ class Screen:
             if isinstance(event, Incident):
                 self.incidents[event.incident_id] = event
             line = self.board.apply(event)
-            if line is not None and self._live is None:
-                self._console.print(line)
+            if line is not None:
+                self._print(line)
+
+    def _print(self, line: Text) -> None:
+        # Whole: what is wrong stands at the end of a line. Above the table it stays to be scrolled back to, in several
+        # lines if it is long; into a file it goes as one, whatever the width.
+        self._console.print(line, soft_wrap=self._live is None)
 
     def _draw(self) -> None:
         if self._live is not None and time.monotonic() - self._drawn_at_s > DRAW_EVERY_S:

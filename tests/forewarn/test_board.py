@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from forewarn.board import Board
+from forewarn.board import Board, incident_line
 from producers.codec import pack
 from producers.contract import Check, Outcome
 from producers.settings import ProbeKind
@@ -237,7 +237,6 @@ def test_each_step_of_an_incident_is_a_line() -> None:
         line = board.apply(event)
         assert line is not None
         assert line.plain == expected
-        assert expected in shown(board)
 
 
 def test_deviations_and_alerts_are_lines_too() -> None:
@@ -258,8 +257,8 @@ def test_deviations_and_alerts_are_lines_too() -> None:
         "value": 182_000.0,
         "baseline": 80_000.0,
     }
-    board.apply(Deviation(**leaving))
-    board.apply(Deviation(**(leaving | {"active": False, "location": None, "score": 0.5})))
+    lines = [board.apply(Deviation(**leaving))]
+    lines.append(board.apply(Deviation(**(leaving | {"active": False, "location": None, "score": 0.5}))))
     sent: dict[str, Any] = {
         "v": 1,
         "id": "a",
@@ -274,22 +273,26 @@ def test_deviations_and_alerts_are_lines_too() -> None:
         "title": "shop is slow",
         "text": "t",
     }
-    board.apply(Alert(**sent))
-    board.apply(Alert(**(sent | {"delivered": False, "error": "refused"})))
-    text = shown(board)
+    lines += [board.apply(Alert(**sent)), board.apply(Alert(**(sent | {"delivered": False, "error": "refused"})))]
+    text = "\n".join(str(line) for line in lines)
     assert "deviation main/shop front latency at ams leaves its norm: 182 ms, normally 80 ms (score 5.2)" in text
     assert "deviation main/shop front latency is back in its norm: 182 ms, normally 80 ms (score 0.5)" in text
     assert "12:00:00 alert     initial to mail: shop is slow" in text
     assert "12:00:00 alert     initial to mail was not delivered: shop is slow" in text
 
 
-def test_only_the_latest_lines_are_kept() -> None:
-    """So many as the screen has room for, ours among them; checks and verdicts make none."""
-    board = Board(events=2)
-    assert board.apply(pack([CHECK], producer="ams")) is None
-    for cause in ("one", "two"):
-        board.apply(incident(cause=cause))
-    board.say("three")
-    text = shown(board)
-    assert "one" not in text
-    assert text.index("two") < text.index("three")
+def test_checks_and_verdicts_make_no_lines() -> None:
+    """They are the table's."""
+    assert Board().apply(pack([CHECK], producer="ams")) is None
+
+
+def test_a_line_is_never_cut() -> None:
+    """Into a file it is one line of any length; on a terminal it is folded, every word is there."""
+    line = incident_line(incident(cause=" ".join(f"word{number}" for number in range(60))))
+    for soft_wrap in (True, False):
+        console = Console(file=StringIO(), width=80)
+        console.print(line, soft_wrap=soft_wrap)
+        file = console.file
+        assert isinstance(file, StringIO)
+        assert " ".join(file.getvalue().split()) == " ".join(line.plain.split())
+        assert (file.getvalue().count("\n") == 1) is soft_wrap
