@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from producers.contract import OUTCOME_SUCCESS, PHASES, CheckColumns
+from benchmarks.detection.cost import http_checks
 from producers.topics import CHECKS
 from streams.blocking import in_thread
 from streams.contract import Snapshot, payload_checksum
@@ -71,30 +71,8 @@ def detector(series: int, partition: int) -> Detector:
     config = Expectations(probes={(target, "web"): expected for target in targets})
     core, rng = Detector(DetectPolicy(), config, partition=partition), np.random.default_rng(partition)
     for turn in range(ROUNDS):
-        core.apply(_columns(targets, START_US + turn * INTERVAL_US, rng))
+        core.apply(http_checks(targets, START_US + turn * INTERVAL_US, rng))
     return core
-
-
-def _columns(targets: list[str], tick_us: int, rng: np.random.Generator) -> CheckColumns:
-    count = len(targets)
-    duration_us = 50_000.0 * rng.lognormal(0.0, 0.1, count)
-    return CheckColumns(
-        target=targets,
-        probe=["web"] * count,
-        kind=["http"] * count,
-        location=["ams"] * count,
-        scheduled_at_us=np.full(count, tick_us),
-        started_at_us=np.full(count, tick_us),
-        duration_us=duration_us,
-        outcome=np.full(count, OUTCOME_SUCCESS, dtype=np.uint8),
-        reason=[None] * count,
-        address=["192.0.2.1"] * count,
-        http_status=[200] * count,
-        phases=dict.fromkeys(PHASES, 0.2 * duration_us),
-        metrics={},
-        detail=[None] * count,
-        disturbed=np.zeros(count, dtype=np.bool_),
-    )
 
 
 async def keep(cores: list[Detector], directory: Path) -> tuple[float, float, float, float, int, int]:

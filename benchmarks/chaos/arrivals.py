@@ -8,7 +8,7 @@ read while it is there.
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
@@ -24,7 +24,7 @@ from producers.settings import LogSettings
 from producers.topics import CHECKS
 from streams.core.detect import Detector
 from streams.core.outputs import Outputs
-from tests.integration.reading import Logged
+from tests.integration.reading import Logged, messages_of
 
 POLL_MS: Final = 200
 AGAIN_S: Final = 0.2
@@ -98,23 +98,11 @@ class Arrivals:
                 batches = consumer.poll(timeout_ms=POLL_MS)
                 if self._epoch() != epoch:
                     return  # these may be of the next log already, read from the middle
-                for message in _logged(batches):
+                for message in messages_of(batches):
                     self.messages.append(message)
                     self._next[epoch, message.partition] = message.offset + 1
         finally:
             consumer.close()
-
-
-def _logged(batches: Any) -> Iterator[Logged]:
-    for place, records in batches.items():
-        for record in records:
-            yield Logged(
-                topic=place.topic,
-                partition=place.partition,
-                offset=record.offset,
-                timestamp_us=record.timestamp * 1000,
-                value=record.value or b"",
-            )
 
 
 def late_checks(config: Config, messages: Sequence[Logged], *, partitions: int) -> set[Check]:

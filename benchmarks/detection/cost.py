@@ -110,7 +110,7 @@ def whole(series: int, kind: str, rounds: int) -> Cost:
     core, rng = Detector(DetectPolicy(), config, partition=0), np.random.default_rng(0)
 
     def step(turn: int, rows: Any) -> None:
-        core.apply(_columns([targets[row] for row in rows.tolist()], _times(turn, rows, interval_us)[0], rng))
+        core.apply(http_checks([targets[row] for row in rows.tolist()], _times(turn, rows, interval_us)[0], rng))
 
     cost.measure(step, lambda: len(core.snapshot()), rounds)
     return cost
@@ -127,16 +127,18 @@ def _times(turn: int, rows: Any, interval_us: int) -> tuple[Any, Any]:
     return np.full(rows.size, START_US + turn * interval_us), np.full(rows.size, interval_us)
 
 
-def _columns(targets: list[str], tick_us: Any, rng: np.random.Generator) -> CheckColumns:
+def http_checks(targets: list[str], tick_us: Any, rng: np.random.Generator) -> CheckColumns:
+    """Return one good check of each target, at one time or at a time for each."""
     count = len(targets)
     duration_us = 50_000.0 * rng.lognormal(0.0, 0.1, count)
+    at_us = np.broadcast_to(np.asarray(tick_us, dtype=np.int64), count)
     return CheckColumns(
         target=targets,
         probe=["web"] * count,
         kind=["http"] * count,
         location=["ams"] * count,
-        scheduled_at_us=tick_us,
-        started_at_us=tick_us,
+        scheduled_at_us=at_us,
+        started_at_us=at_us,
         duration_us=duration_us,
         outcome=np.full(count, OUTCOME_SUCCESS, dtype=np.uint8),
         reason=[None] * count,

@@ -51,7 +51,11 @@ def check(config_file: Path, data_dir: Path, *, repair: bool, days: int | None, 
         schema = check_schema(session, repair=repair)
         if not all(one.repaired for one in schema):
             # Nothing else can be asked of a store without its tables.
-            _print_faults(schema, as_json=as_json)
+            if as_json:
+                _write_json(None, schema, log_asked=committed is not None)
+            else:
+                for one in schema:
+                    print_line(f"{one.what} {one.subject}: {one.text}")
             raise StoreDiffersError(sum(not one.repaired for one in schema))
         rollups = check_rollups(session, repair=repair, days=days)
         marks = highest_marks(session)
@@ -63,12 +67,6 @@ def check(config_file: Path, data_dir: Path, *, repair: bool, days: int | None, 
     wrong = sum(not one.repaired for one in rollups.differences) + sum(not one.repaired for one in faults)
     if wrong:
         raise StoreDiffersError(wrong)
-
-
-def _print_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
-    for one in faults:
-        line = json.dumps(asdict(one), ensure_ascii=False) if as_json else f"{one.what} {one.subject}: {one.text}"
-        sys.stdout.write(line + "\n")
 
 
 def _committed(config_file: Path, data_dir: Path) -> Committed | None:
@@ -105,18 +103,20 @@ def _last_seqs(data_dir: Path) -> dict[str, int]:
     return dict(one for one in found if one is not None)
 
 
-def _write_json(rollups: RollupCheck, faults: Sequence[Fault], *, log_asked: bool) -> None:
-    for one in rollups.differences:
+def _write_json(rollups: RollupCheck | None, faults: Sequence[Fault], *, log_asked: bool) -> None:
+    """Write one object a line, a summary last; what was not looked at, for want of its table, is null there."""
+    differences = () if rollups is None else rollups.differences
+    for one in differences:
         sys.stdout.write(json.dumps({"what": "rollup", **asdict(one)}, ensure_ascii=False) + "\n")
     for fault in faults:
         sys.stdout.write(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
     summary = {
-        "from_us": rollups.from_us,
-        "until_us": rollups.until_us,
-        "compared": rollups.compared,
-        "waiting": rollups.waiting,
-        "different": len(rollups.differences),
-        "repaired": sum(one.repaired for one in rollups.differences),
+        "from_us": None if rollups is None else rollups.from_us,
+        "until_us": None if rollups is None else rollups.until_us,
+        "compared": None if rollups is None else rollups.compared,
+        "waiting": None if rollups is None else rollups.waiting,
+        "different": None if rollups is None else len(differences),
+        "repaired": None if rollups is None else sum(one.repaired for one in differences),
         "faults": len(faults),
         "log_asked": log_asked,
     }

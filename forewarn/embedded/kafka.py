@@ -1,6 +1,5 @@
 """Apache Kafka itself as the embedded broker, where Java is: one KRaft node on loopback that keeps its log."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -10,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forewarn.embedded.broker import free_port, port_is_taken
+from forewarn.embedded.process import end
 from producers.errors import LogUnavailableError
 
 START_TIMEOUT_S = 60.0
+END_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +166,5 @@ class ApacheKafkaBroker:
 
     def _end(self, *, hard: bool) -> None:
         process, self.process = self.process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if hard:
-                process.kill()
-            else:
-                process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, hard=hard, patience_s=END_S)

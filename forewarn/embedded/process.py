@@ -1,5 +1,7 @@
 """A process of ours, however it was started, and the plain way to start one."""
 
+import contextlib
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,3 +58,20 @@ def popen(command: Sequence[str], log_file: Path, environment: Mapping[str, str]
             env=environment,
             start_new_session=True,  # Ctrl-C at the terminal is ours to pass on, in order
         )
+
+
+def end(process: Process, *, hard: bool, patience_s: float) -> None:
+    """End a process in order, or as a crash does; harmless when it has ended already.
+
+    Args:
+        process: Ours.
+        hard: With SIGKILL at once.
+        patience_s: How long an orderly end may take.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
+    try:
+        process.wait(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

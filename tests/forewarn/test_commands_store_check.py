@@ -98,6 +98,11 @@ def test_a_view_that_is_missing_is_told_and_made_again(
     out, err = capsys.readouterr()
     assert out == "table alerts_log: the table is missing, and its rows with it: restore a backup of the store\n"
     assert err == "forewarn: 1 found wrong in the store and not repaired\n"
+    assert run(["store", "check", "--json"]) == 1
+    fault, summary = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (fault["what"], fault["subject"]) == ("table", "alerts_log")
+    # Nothing else can be asked without its tables: that is not known, not zero.
+    assert (summary["what"], summary["faults"], summary["compared"]) == ("summary", 1, None)
 
 
 @pytest.mark.usefixtures("directory")

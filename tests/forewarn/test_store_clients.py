@@ -21,15 +21,6 @@ START = dt.datetime(2026, 10, 25, 0, 0, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def database(fresh_database: StoreSettings) -> StoreSettings:
-    """A database of its own, created."""
-    client = connect(fresh_database, use_database=False)
-    client.command(f"CREATE DATABASE {fresh_database.database}")
-    client.close()
-    return fresh_database
-
-
-@pytest.fixture
 def client(database: StoreSettings) -> Iterator[Client]:
     """A client in that database."""
     client = connect(database)

@@ -38,15 +38,6 @@ COLUMNS = {
 START = dt.datetime(2026, 10, 25, 0, 0, tzinfo=dt.UTC)
 
 
-@pytest.fixture
-def database(fresh_database: StoreSettings) -> StoreSettings:
-    """A database of its own, created."""
-    client = connect(fresh_database, use_database=False)
-    client.command(f"CREATE DATABASE {fresh_database.database}")
-    client.close()
-    return fresh_database
-
-
 def wide_table(client: Client) -> None:
     """Create a table of 35 columns."""
     columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())

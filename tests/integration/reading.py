@@ -100,15 +100,20 @@ def read_log(settings: LogSettings, *topics: str) -> list[Logged]:
 
 def _until_quiet(consumer: Any) -> Iterator[Logged]:
     while batches := consumer.poll(timeout_ms=POLL_MS):
-        for place, records in batches.items():
-            for record in records:
-                yield Logged(
-                    topic=place.topic,
-                    partition=place.partition,
-                    offset=record.offset,
-                    timestamp_us=record.timestamp * 1000,
-                    value=record.value or b"",
-                )
+        yield from messages_of(batches)
+
+
+def messages_of(batches: Any) -> Iterator[Logged]:
+    """Yield the messages of what a consumer has polled, each partition in its order."""
+    for place, records in batches.items():
+        for record in records:
+            yield Logged(
+                topic=place.topic,
+                partition=place.partition,
+                offset=record.offset,
+                timestamp_us=record.timestamp * 1000,
+                value=record.value or b"",
+            )
 
 
 def events(settings: LogSettings, topic: str) -> list[Any]:
