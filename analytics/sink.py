@@ -94,8 +94,11 @@ class Sink:
             if self._watchdog is not None:
                 tasks.create_task(self._watchdog.run())
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Turn one message into rows; one that cannot be used into a dead letter."""
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Turn messages into rows; one that cannot be used into a dead letter."""
+        return [out for message in messages for out in self._handle(message)]
+
+    def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
         self._buffer.note(message)
         try:
             event = _decoded(message)

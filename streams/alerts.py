@@ -61,8 +61,11 @@ class AlertsPart:
     def __init__(self, policy: AlertPolicy, *, partitions: int) -> None:
         self.alerting = Alerting(policy, partitions=partitions)
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; one that cannot be used becomes a dead letter."""
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages; one that cannot be used becomes a dead letter."""
+        return [out for message in messages for out in self._handle(message)]
+
+    def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
         try:
             event = codec.decode(message.topic, message.value)
         except InvalidEvent as error:
@@ -120,11 +123,12 @@ class AlertsGroup(StateGroup):
         self._start_if_caught_up()
         return positions
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
-        outputs = super().handle(message)
-        if message.offset >= self._behind.get(message.place, message.offset + 1):
-            del self._behind[message.place]
+        outputs = super().handle(*messages)
+        last = messages[-1]
+        if last.offset >= self._behind.get(last.place, last.offset + 1):
+            del self._behind[last.place]
             self._start_if_caught_up()
         return outputs
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from producers import codec as checks_codec
 from producers import telemetry, topics
 from producers.away import Away
-from producers.contract import VERSION, CheckBatch, CheckMessage, ClockTick, ProducerHealth, ProducerStopped
+from producers.contract import VERSION, CheckBatch, CheckColumns, ClockTick, ProducerHealth, ProducerStopped
 from producers.errors import InvalidEvent, TransientError
 from producers.settings import LogSettings
 from streams import codec
@@ -158,31 +158,42 @@ class DetectPart:
         now_us = time.time_ns() // 1000
         return warm(self._detector, history, place, epoch=epoch, before_offset=before_offset, now_us=now_us)
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message of `checks`; one that cannot be used becomes a dead letter."""
-        try:
-            event = checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
-        except InvalidEvent as error:
-            return [dead_letter(message, error, group=GROUP)]
-        outputs = self._apply(event)
-        if outputs is None:
-            return []
-        return _messages(sure(outputs) if self._provisional else outputs)
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages of `checks`; one that cannot be used becomes a dead letter."""
+        found: list[OutMessage] = []
+        batches: list[CheckColumns] = []  # that follow each other, to be judged together
+        for message in messages:
+            try:
+                event = checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
+            except InvalidEvent as error:
+                found.append(dead_letter(message, error, group=GROUP))
+                continue
+            match event:
+                case CheckBatch():
+                    batches.append(checks_codec.columns(event))
+                case ClockTick():
+                    found += self._checks(batches)
+                    found += self._told(self._detector.clock(event.at_us))
+                case ProducerStopped():
+                    found += self._checks(batches)
+                    found += self._told(self._detector.stopped(event.location, event.at_us))
+                case ProducerHealth():
+                    pass  # the sink's
+        return found + self._checks(batches)
 
-    def _apply(self, event: CheckMessage) -> Outputs | None:
-        match event:
-            case CheckBatch():
-                outputs = self._detector.apply(checks_codec.columns(event))
-                self._judged.inc(len(event.target) - outputs.late - outputs.redelivered)
-                self._late.inc(outputs.late)
-                self._redelivered.inc(outputs.redelivered)
-                return outputs
-            case ClockTick():
-                return self._detector.clock(event.at_us)
-            case ProducerStopped():
-                return self._detector.stopped(event.location, event.at_us)
-            case ProducerHealth():
-                return None  # the sink's
+    def _checks(self, batches: list[CheckColumns]) -> list[OutMessage]:
+        """Judge these batches, and empty the list."""
+        if not batches:
+            return []
+        outputs = self._detector.apply(*batches)
+        self._judged.inc(sum(map(len, batches)) - outputs.late - outputs.redelivered)
+        self._late.inc(outputs.late)
+        self._redelivered.inc(outputs.redelivered)
+        batches.clear()
+        return self._told(outputs)
+
+    def _told(self, outputs: Outputs) -> list[OutMessage]:
+        return _messages(sure(outputs) if self._provisional else outputs)
 
     def freeze(self) -> Frozen:
         """Return the whole state as it is now."""

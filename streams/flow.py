@@ -1,6 +1,6 @@
 """What a worker takes in, keeps and commits, without I/O: the order in which nothing is lost and nothing skipped.
 
-    loaded ─▶ take, take, ... ─▶ begin_save: the state is cut, the outputs so far are counted
+    loaded ─▶ hold, hold, take, ... ─▶ begin_save: the state is cut, the outputs so far are counted
                                      │ shell: wait until they are acknowledged (`may_keep`)
                                      │ shell: let the group keep the cut
                                  to_commit: what is safe and not committed yet, if the places are still ours
@@ -10,8 +10,9 @@
 `streams.intake` drives it with Faust and Kafka, the simulation in the tests with a simulated log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, Protocol, TypeVar
 
 from streams.group import Assigned, LogMessage, OutMessage, Place
@@ -23,7 +24,7 @@ Cut_co = TypeVar("Cut_co", covariant=True)
 class Judging(Protocol[Cut_co]):
     """The part of a `streams.group.Group` that does not wait."""
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
 
     def cut(self) -> Cut_co | None:
@@ -35,15 +36,17 @@ class Judging(Protocol[Cut_co]):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a message.
+    """What became of messages of one place.
 
     Attributes:
-        outputs: What it causes to be published.
-        missing: First and last offset before it that the log no longer had.
+        messages: That were taken in.
+        outputs: What they cause to be published.
+        missing: First and last offset of what the log no longer had before or between them.
     """
 
+    messages: Sequence[LogMessage]
     outputs: Sequence[OutMessage]
-    missing: tuple[int, int] | None = None
+    missing: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Flow(Generic[Cut]):
         self._group = group
         self._generation = 0
         self._committed: dict[Place, int] = {}
+        self._held: dict[Place, list[LogMessage]] = {}
 
     def loaded(self, assigned: Sequence[Assigned], positions: Mapping[Place, int]) -> None:
         """Take in messages from now on.
@@ -94,24 +98,36 @@ class Flow(Generic[Cut]):
         self.positions = {}
         self.logged_us = {}
         self._committed = {}
+        self._held = {}
         self._generation += 1
         self._group.revoke()
 
     def gap_before(self, place: Place, offset: int) -> tuple[int, int] | None:
-        """Return the first and last offset between what was taken in of a place and this one, if any are there."""
-        position = self.positions.get(place)
+        """Return the first and last offset between what was read of a place and this one, if any are there."""
+        held = self._held.get(place)
+        position = held[-1].offset if held else self.positions.get(place)
         return (position + 1, offset - 1) if position is not None and offset > position + 1 else None
 
-    def take(self, message: LogMessage) -> Taken | None:
-        """Take in a message; None if it is included already or not ours. One step: nothing comes in between."""
-        position = self.positions.get(message.place)
+    def hold(self, message: LogMessage) -> bool:
+        """Keep a message until `take`; False if it is included already or not ours."""
+        place = message.place
+        held = self._held.get(place)
+        position = held[-1].offset if held else self.positions.get(place)
         if position is None or message.offset <= position:
-            return None
-        missing = self.gap_before(message.place, message.offset)
-        outputs = self._group.handle(message)
-        self.positions[message.place] = message.offset
-        self.logged_us[message.place] = message.timestamp_us
-        return Taken(outputs, missing)
+            return False
+        self._held.setdefault(place, []).append(message)
+        return True
+
+    def take(self) -> Iterator[Taken]:
+        """Take in all that is held, place by place. Each is one step: nothing comes in between."""
+        held, self._held = self._held, {}
+        for place, messages in held.items():
+            outputs = self._group.handle(*messages)
+            offsets = [self.positions[place], *(message.offset for message in messages)]
+            missing = tuple((before + 1, after - 1) for before, after in pairwise(offsets) if after > before + 1)
+            self.positions[place] = messages[-1].offset
+            self.logged_us[place] = messages[-1].timestamp_us
+            yield Taken(messages, outputs, missing)
 
     def begin_save(self, outputs: int) -> Saving[Cut] | None:
         """Cut the group's state; None if nothing is new or no places are ours.

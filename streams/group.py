@@ -114,11 +114,11 @@ class Group(Protocol[Cut]):
     def revoke(self) -> None:
         """Forget everything: the places are lost. A last `keep` has been tried before."""
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; return what it causes to be published.
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages of one place, in order; return what they cause to be published.
 
-        Never raises for what a message holds (that is a dead letter); an exception is a bug and ends the process
-        before anything is acknowledged.
+        What comes of several is what would come of one call for each. Never raises for what a message holds (that is a
+        dead letter); an exception is a bug and ends the process before anything is acknowledged.
         """
 
     def crowded(self) -> bool:

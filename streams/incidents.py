@@ -82,8 +82,11 @@ class IncidentsPart:
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message of `verdicts`; one that cannot be used becomes a dead letter."""
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages of `verdicts`; one that cannot be used becomes a dead letter."""
+        return [out for message in messages for out in self._handle(message)]
+
+    def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
         try:
             event = codec.decode(message.topic, message.value)
         except InvalidEvent as error:

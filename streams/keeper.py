@@ -254,12 +254,14 @@ class Keeper:
         owned.kept.extend(_Kept(included(one, ours)) for one in by_age[-KEPT:])
         self._owned[number] = owned
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; see Group.handle."""
-        owned = self._owned[message.partition]
-        outputs = owned.part.handle(message)
-        owned.positions[message.place] = message.offset
-        owned.marked.note(message)
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages of one place, at least one; see Group.handle."""
+        last = messages[-1]
+        owned = self._owned[last.partition]
+        outputs = owned.part.handle(*messages)
+        owned.positions[last.place] = last.offset
+        for message in messages:
+            owned.marked.note(message)
         owned.dirty = True
         return outputs
 

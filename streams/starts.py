@@ -19,8 +19,8 @@ class Frozen(Protocol):
 class Part(Protocol):
     """The state for one partition number, and the only way to advance it."""
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in one message; see Group.handle."""
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in messages of one place; see Group.handle."""
 
     def freeze(self) -> Frozen:
         """Return the whole state as it is now; as quick as a copy, because nothing is taken in meanwhile."""

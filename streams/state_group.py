@@ -121,9 +121,9 @@ class StateGroup:
         """See Group: a state never is."""
         return False
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
-        return self._keeper.handle(message)
+        return self._keeper.handle(*messages)
 
     def touch(self, number: int) -> None:
         """Say that a part has changed without a message, so that it is kept."""

@@ -95,16 +95,17 @@ class EwmaGroup:
     def revoke(self) -> None:
         """See Group."""
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
-        try:
-            batch = codec.decode(message.value, log_timestamp_us=message.timestamp_us)
-        except InvalidEvent as error:
-            raise AssertionError("the benchmark's own messages are good") from error
-        if isinstance(batch, CheckBatch):
-            found = codec.columns(batch)
-            self._ewma.setdefault(message.partition, Ewma()).update(found.target, found.duration_us)
-            self.checks += len(found)
+        for message in messages:
+            try:
+                batch = codec.decode(message.value, log_timestamp_us=message.timestamp_us)
+            except InvalidEvent as error:
+                raise AssertionError("the benchmark's own messages are good") from error
+            if isinstance(batch, CheckBatch):
+                found = codec.columns(batch)
+                self._ewma.setdefault(message.partition, Ewma()).update(found.target, found.duration_us)
+                self.checks += len(found)
         return ()
 
     @property

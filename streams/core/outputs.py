@@ -1,5 +1,6 @@
 """What detection hands out after each message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streams.contract import Deviation, TickSummary, Verdict
@@ -20,3 +21,13 @@ class Outputs:
     verdicts: list[Verdict | TickSummary] = field(default_factory=list)
     late: int = 0
     redelivered: int = 0
+
+
+def together(parts: Sequence[Outputs]) -> Outputs:
+    """Return what several messages caused, in their order."""
+    return Outputs(
+        deviations=[one for part in parts for one in part.deviations],
+        verdicts=[one for part in parts for one in part.verdicts],
+        late=sum(part.late for part in parts),
+        redelivered=sum(part.redelivered for part in parts),
+    )

@@ -71,6 +71,13 @@ class Registry:
             rows = self._numbers_of(columns)
         return rows, Added(range(groups, len(self.groups)), range(lanes, len(self.lanes)))
 
+    def known(self, columns: CheckColumns) -> Rows | None:
+        """Return the lane of each of n checks, shape (n,); None if one of them is new."""
+        try:
+            return self._numbers_of(columns)
+        except KeyError:
+            return None
+
     def _numbers_of(self, columns: CheckColumns) -> Rows:
         """Return the lane of each check; a KeyError if one is not there yet."""
         target, probe, location = columns.target, columns.probe, columns.location

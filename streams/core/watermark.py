@@ -50,7 +50,19 @@ def advance(locations: LocationTable, *, before_us: int, clock_us: int, patience
         clock_us: The newest clock event, or NEVER.
         patience_us: After so long without a tick a location has no vote.
     """
-    newest_us = locations.newest_us[: locations.rows]
+    return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us)
+
+
+def foreseen(
+    locations: LocationTable, location: Rows, tick_us: Ints, *, before_us: int, clock_us: int, patience_us: int
+) -> int:
+    """Return the watermark that `advance` would return after a `report` of n more checks; nothing is changed."""
+    newest_us = locations.newest_us[: locations.rows].copy()
+    np.maximum.at(newest_us, location, tick_us)
+    return _vote(newest_us, before_us, clock_us, patience_us)
+
+
+def _vote(newest_us: Ints, before_us: int, clock_us: int, patience_us: int) -> int:
     live = np.sort(newest_us[newest_us > clock_us - patience_us])
     mark_us = max(before_us, clock_us - patience_us)
     if live.size == 0:

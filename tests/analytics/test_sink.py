@@ -77,7 +77,7 @@ async def test_every_kind_of_message_becomes_rows(session: Session, database: St
     assert set(sink.topics) == set(ALL_TOPICS)
     for offset, event in enumerate(events()):
         topic, value = encoded(event)
-        assert sink.handle(message(topic, value, offset)) == ()
+        assert sink.handle(message(topic, value, offset)) == []
     sink.handle(checks(99))
     assert (await keep(sink))[Place(CHECKS, 0)] == 99
     for view in (
@@ -126,7 +126,7 @@ async def test_a_message_that_cannot_be_used_becomes_a_dead_letter_in_the_store(
     letter = codec.decode(DEAD_LETTERS, out.value)
     assert isinstance(letter, DeadLetter)
     assert (letter.topic, letter.offset, letter.group, letter.reason) == (VERDICTS, 5, "sink", "malformed")
-    assert sink.handle(message(DEAD_LETTERS, out.value, 0)) == ()
+    assert sink.handle(message(DEAD_LETTERS, out.value, 0)) == []
     assert await keep(sink) == {Place(VERDICTS, 0): 5, Place(DEAD_LETTERS, 0): 0}
     [row] = read(session, "SELECT id, source_topic, source_offset, reason FROM dead_letters")
     assert row == {"id": letter.id, "source_topic": VERDICTS, "source_offset": 5, "reason": "malformed"}
@@ -136,13 +136,13 @@ async def test_a_dead_letter_that_is_broken_itself_makes_one_more_and_no_loop(da
     """The letter about a broken letter is a good one."""
     sink = Sink(database, with_marks=False)
     [out] = sink.handle(message(DEAD_LETTERS, b"\xff\x00", 3))
-    assert sink.handle(message(DEAD_LETTERS, out.value, 4)) == ()
+    assert sink.handle(message(DEAD_LETTERS, out.value, 4)) == []
 
 
 async def test_malformed_checks_are_skipped_here(database: StoreSettings) -> None:
     """Detect writes their dead letter; the sink only goes past them."""
     sink = Sink(database, with_marks=False)
-    assert sink.handle(message(CHECKS, b"[]", 0)) == ()
+    assert sink.handle(message(CHECKS, b"[]", 0)) == []
     assert await keep(sink) == {Place(CHECKS, 0): 0}
 
 

@@ -22,13 +22,15 @@ class SimPart:
     def __init__(self) -> None:
         self.seen: set[str] = set()
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Take in a check; a redelivery causes nothing."""
-        check = message.value.decode()
-        if check in self.seen:
-            return ()
-        self.seen.add(check)
-        return (OutMessage(topic=VERDICTS, value=check.encode(), partition=message.partition),)
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Take in checks; a redelivery causes nothing."""
+        outputs = []
+        for message in messages:
+            check = message.value.decode()
+            if check not in self.seen:
+                self.seen.add(check)
+                outputs.append(OutMessage(topic=VERDICTS, value=check.encode(), partition=message.partition))
+        return outputs
 
     def freeze(self) -> "Ids":
         """Return the ids as they are now."""
@@ -60,9 +62,9 @@ class SimDetect:
         rules = Rules(code=CODE, make=make, skip_gaps=skip_gaps, with_marks=forgetful)
         self.keeper = Keeper("detect", rules, now_us=now_us)
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Judging."""
-        return self.keeper.handle(message)
+        return self.keeper.handle(*messages)
 
     def cut(self) -> StateCut | None:
         """See Judging."""
@@ -79,10 +81,11 @@ class SimSink:
     def __init__(self, *, forgetful: bool) -> None:
         self.buffer: Buffer[str] = Buffer(with_marks=forgetful)
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Judging."""
-        self.buffer.note(message)
-        self.buffer.new.batches.setdefault(message.topic, []).append(message.value.decode())
+        for message in messages:
+            self.buffer.note(message)
+            self.buffer.new.batches.setdefault(message.topic, []).append(message.value.decode())
         return ()
 
     def cut(self) -> Buffered[str] | None:

@@ -34,9 +34,9 @@ class Log:
     def __init__(self, *_: object) -> None:
         self.taken: list[int] = []
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Remember the offset."""
-        self.taken.append(message.offset)
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Remember the offsets."""
+        self.taken += [message.offset for message in messages]
         return []
 
     def freeze(self) -> "Offsets":

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.contract import CheckColumns
+from streams.core import columns as checks
 from streams.core.detect import Detector
 from streams.policy import DetectPolicy, Expectations, ProbeExpectation
 from tests.streams.timelines import INTERVAL, SECOND, START, Published, Row, columns, detector, expectations
@@ -226,3 +228,60 @@ def test_a_second_run_over_the_same_log_publishes_the_same() -> None:
     delays = np.random.default_rng(3).uniform(0, INTERVAL, len(rows))
     runs = [deliver(rows, delays, np.random.default_rng(3), expectations(*LOCATIONS), restart=False) for _ in range(2)]
     assert essence(runs[0]) == essence(runs[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    interval_s=st.sampled_from([10, 30, 60]),
+    count=st.integers(1, 3),
+    named=st.integers(0, 3),
+    worst=st.floats(0.2, 4.0),
+)
+def test_messages_that_are_taken_together_are_taken_one_by_one(
+    seed: int, interval_s: int, count: int, named: int, worst: float
+) -> None:
+    """Whatever comes late, twice or from somewhere new: the same is published, and the same is said to be late."""
+    interval_us, locations = interval_s * SECOND, LOCATIONS[:count]
+    config = expectations(*locations[:named], interval_us=interval_us) if named else Expectations()
+    rng = np.random.default_rng(seed)
+    rows = scene(seed, 60, interval_us, locations)
+    rows += [row for row in rows if rng.random() < 0.02]
+    arrival = [
+        row.tick_us + delay for row, delay in zip(rows, rng.uniform(0, worst * interval_us, len(rows)), strict=True)
+    ]
+    order = np.argsort(arrival, kind="stable")
+    messages = [[rows[place] for place in part] for part in np.array_split(order, len(rows) // 3)]
+
+    def told(handfuls: Sequence[Sequence[list[Row]]]) -> tuple[object, ...]:
+        core, found = detector(config, POLICY), Published()
+        for handful in handfuls:
+            found.add(core.apply(*(columns(message) for message in handful)))
+        found.add(core.clock(START + 3600 * SECOND))
+        return (*essence(found), found.late, found.redelivered)
+
+    sizes = rng.integers(1, 7, len(messages)).cumsum()
+    handfuls = [part for part in np.split(np.arange(len(messages)), sizes[sizes < len(messages)]) if part.size]
+    together = told([[messages[place] for place in part] for part in handfuls])
+    assert together == told([[message] for message in messages])
+
+
+def test_messages_in_time_are_judged_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of targets that are known: the first message of each is taken alone."""
+    whole, sizes = checks.joined, list[int]()
+
+    def joined(parts: Sequence[CheckColumns]) -> CheckColumns:
+        sizes.append(len(parts))
+        return whole(parts)
+
+    monkeypatch.setattr(checks, "joined", joined)
+    core = detector(expectations(*LOCATIONS), POLICY)
+    for tick in range(0, 8, 2):
+        core.apply(
+            *(
+                columns([Row(tick_us=START + at * INTERVAL, location=place)])
+                for at in (tick, tick + 1)
+                for place in LOCATIONS
+            )
+        )
+    assert sizes == [6, 6, 6]

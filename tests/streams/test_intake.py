@@ -30,14 +30,16 @@ class Taking:
     name: str = "taking"
     topics: tuple[str, ...] = (VERDICTS,)
     taken: list[int] = field(default_factory=list)
+    calls: int = 0
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Begin behind what is included."""
         return {one.place: self.included for one in places}
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        """Note it."""
-        self.taken.append(message.offset)
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
+        """Note them."""
+        self.taken += [message.offset for message in messages]
+        self.calls += 1
         return ()
 
     @property
@@ -68,7 +70,7 @@ class Taking:
         """Nothing runs beside it."""
 
 
-def event(offset: int, *, generation: int = GENERATION) -> Any:
+def event(offset: int, *, generation: int = GENERATION, value: bytes = b"{}") -> Any:
     """Return a message as Faust hands it over."""
     return SimpleNamespace(
         message=SimpleNamespace(
@@ -77,7 +79,7 @@ def event(offset: int, *, generation: int = GENERATION) -> Any:
             offset=offset,
             timestamp=1.0,
             key=None,
-            value=b"{}",
+            value=value,
             headers=(),
             generation_id=generation,
         )
@@ -115,12 +117,32 @@ async def test_what_the_client_skipped_is_read_again_and_not_passed_over(
     intake = reading(log, group)
     for offset in (3, 6, 7):
         await intake.take(event(offset))
+    intake._hand_over()
     await asyncio.sleep(0)
     assert (group.taken, gone_back) == ([3], [4])
     for offset in (4, 5, 6, 7):
         await intake.take(event(offset))
+    intake._hand_over()
     assert group.taken == [3, 4, 5, 6, 7]
     intake.forget()
+
+
+async def test_what_follows_closely_is_handed_over_together(log: TestLog) -> None:
+    """Within a hundredth of a second, or when it is much; what is held when the places are lost is let go."""
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    group = Taking(included=2)
+    intake = reading(log, group)
+    for offset in (3, 4, 4, 3, 5):
+        await intake.take(event(offset))
+    assert group.calls == 0
+    await asyncio.sleep(2 * intake_module.GATHER_S)  # the loop's earlier timer is first, however late both are
+    assert (group.taken, group.calls) == ([3, 4, 5], 1)
+    await intake.take(event(6, value=b" " * intake_module.HELD_BYTES))
+    assert (group.taken, group.calls) == ([3, 4, 5, 6], 2)
+    await intake.take(event(7))
+    intake.forget()
+    intake._hand_over()
+    assert group.calls == 2
 
 
 async def test_what_does_not_come_however_often_it_is_asked_for_ends_the_worker(
@@ -157,7 +179,9 @@ async def test_what_the_log_does_not_have_is_passed(log: TestLog, monkeypatch: p
     """Kafka has deleted what lies between, as the first message that it still has shows: the worker goes on."""
     monkeypatch.setattr(intake_module, "first_from", the_sixth)
     group = Taking(included=2)
-    await reading(log, group).take(event(6))
+    intake = reading(log, group)
+    await intake.take(event(6))
+    intake._hand_over()
     assert group.taken == [6]
 
 

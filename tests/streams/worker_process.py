@@ -218,11 +218,12 @@ class Broken:
     def __init__(self, *_: object) -> None:
         self.seen: list[str] = []
 
-    def handle(self, message: LogMessage) -> Sequence[OutMessage]:
+    def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """Raise what a bug raises."""
-        if message.value == b"bug":
-            raise ZeroDivisionError(f"a bug at {message}")
-        return [OutMessage(topic=topics.DEVIATIONS, value=message.value)]
+        for message in messages:
+            if message.value == b"bug":
+                raise ZeroDivisionError(f"a bug at {message}")
+        return [OutMessage(topic=topics.DEVIATIONS, value=message.value) for message in messages]
 
     def freeze(self) -> "Broken":
         """Return no state."""
