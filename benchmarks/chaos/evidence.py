@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from benchmarks.chaos.arrivals import Check
@@ -11,6 +12,7 @@ from benchmarks.chaos.faults import Done
 from benchmarks.chaos.installations import Play
 from benchmarks.chaos.recording import target_name
 from producers.ticks import tick_offset_us
+from streams.contract import derived_id
 from tests.integration.judging import Judged, stored_changes, stored_steps
 from tests.integration.local import Posted
 from tests.integration.reading import Row
@@ -212,7 +214,7 @@ def told(found: Found, away_us: Sequence[tuple[int, int]]) -> list[str]:
     """
     wrong = []
     recorded = {row["id"] for row in found.alerts if row["delivered"]}
-    posted = {one.key for one in found.posted}
+    posted = set(chain.from_iterable(_records_of(one, found.alerts) for one in found.posted))
     wrong += [f"recorded as delivered, and never sent: {key}" for key in recorded - posted]
     wrong += [f"sent, and not recorded: {key}" for key in posted - recorded]
     initial = {row["incident_id"] for row in found.alerts if row["kind"] == "initial"}
@@ -225,6 +227,17 @@ def told(found: Found, away_us: Sequence[tuple[int, int]]) -> list[str]:
                 f"never told: {row['kind']} of {row['target'] or row['location']} opened at {row['opened_at']}"
             )
     return wrong
+
+
+def _records_of(request: Posted, alerts: Sequence[Row]) -> list[str]:
+    """Return the keys of the records that a request stands for: one, or of a digest those that its key is made of."""
+    listed = {incident["incident_id"] for incident in request.message.get("incidents", ())}
+    parts = sorted(
+        row["id"]
+        for row in alerts
+        if row["delivered"] and row["incident_id"] in listed and row["text"] == request.message["text"]
+    )
+    return parts if parts and request.key == derived_id("digest", *parts) else [request.key]
 
 
 def repeated(found: Found, ends_us: Iterable[int]) -> tuple[int, list[str]]:

@@ -11,7 +11,7 @@ from benchmarks.chaos.faults import Done, Fault
 from benchmarks.chaos.installations import LOCATIONS, Play
 from benchmarks.chaos.recording import Recording, record, target_name
 from producers.ticks import tick_offset_us
-from streams.contract import Deviation
+from streams.contract import Deviation, derived_id
 from tests.integration.judging import Judged
 from tests.integration.local import Posted
 from tests.integration.reading import Row
@@ -191,6 +191,20 @@ def test_an_alert_that_nobody_got_or_nobody_recorded_is_seen() -> None:
     assert len(evidence.told(over, [])) == 1
     assert evidence.told(over, [away]) == []
     assert len(evidence.told(over, [(KILLED_US, KILLED_US + 50 * SECOND)])) == 1
+
+
+def test_a_digest_stands_for_the_records_of_all_its_parts() -> None:
+    """One request, a record for each incident; a part that it does not list is a record that nobody got."""
+    rows = [
+        {"id": key, "incident_id": incident, "kind": "initial", "delivered": True, "text": "two are open"}
+        for key, incident in (("a", "i"), ("b", "j"))
+    ]
+    body = {"text": "two are open", "incidents": [{"incident_id": "i"}, {"incident_id": "j"}]}
+    sent = Posted(key=derived_id("digest", "a", "b"), message=body, at_us=KILLED_US)
+    assert evidence.told(replace(NOTHING, alerts=rows, posted=[sent]), []) == []
+    other = rows[1] | {"id": "c", "incident_id": "k"}
+    assert len(evidence.told(replace(NOTHING, alerts=[*rows, other], posted=[sent]), [])) == 1
+    assert len(evidence.told(replace(NOTHING, alerts=rows[:1], posted=[sent]), [])) == 2
 
 
 def test_a_recording_comes_back_from_its_file(tmp_path: Path) -> None:
