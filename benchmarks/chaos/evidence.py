@@ -221,7 +221,7 @@ def told(found: Found, away_us: Sequence[tuple[int, int]]) -> list[str]:
     for row in found.incidents:
         over_us = row["resolved_at"]
         lasted = over_us is None or over_us - row["opened_at"] >= MUST_TELL_US
-        unseen = over_us is not None and any(start - SENDING_US <= over_us <= end for start, end in away_us)
+        unseen = over_us is not None and any(start <= over_us <= end for start, end in away_us)
         if lasted and not unseen and row["caused_by"] is None and row["incident_id"] not in initial:
             wrong.append(
                 f"never told: {row['kind']} of {row['target'] or row['location']} opened at {row['opened_at']}"

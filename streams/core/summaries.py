@@ -73,9 +73,9 @@ class Summaries:
         slots = sorted(slot_us for slot_us in self.counts if slot_us < min(first_us, end_us))
         slots += range(first_us, end_us, self._width_us)
         self.next_us = max(self.next_us, end_us)
-        return [self._summary(slot_us, closed_through_us, locations) for slot_us in slots]
+        return [self._summary(slot_us, locations) for slot_us in slots]
 
-    def _summary(self, slot_us: int, closed_through_us: int, locations: list[str]) -> TickSummary:
+    def _summary(self, slot_us: int, locations: list[str]) -> TickSummary:
         counts = self.counts.pop(slot_us, {})
         named = sorted((locations[number], *both) for number, both in counts.items())
         return TickSummary(
@@ -84,7 +84,9 @@ class Summaries:
             partition=self._partition,
             slot_us=slot_us,
             width_us=self._width_us,
-            closed_through_us=closed_through_us,
+            # Not how far all is closed by now: that depends on how checks are cut into messages, and a summary that is
+            # published again must say the same.
+            closed_through_us=slot_us + self._width_us - 1,
             locations=[
                 LocationCount(location=name, reported=reported, failed=failed) for name, reported, failed in named
             ],

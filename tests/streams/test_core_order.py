@@ -58,16 +58,15 @@ def again(core: Detector, config: Expectations) -> Detector:
 
 
 def essence(found: Published) -> tuple[object, ...]:
-    """Return all but what depends on when a summary is told.
-
-    That is how far it says that the partition is closed, and the counts of a target that comes back from a silence:
-    nobody waits for the silent.
-    """
+    """Return all but the counts of a target that comes back from a silence: nobody waits for the silent."""
     silent = any(reason.kind == "silence" for verdict in found.verdicts for reason in verdict.reasons)
     return (
         sorted(map(msgspec.json.encode, found.deviations)),
         sorted(map(msgspec.json.encode, found.verdicts)),
-        [(summary.slot_us, () if silent else tuple(summary.locations)) for summary in found.summaries],
+        [
+            msgspec.structs.replace(summary, locations=[] if silent else summary.locations)
+            for summary in found.summaries
+        ],
     )
 
 

