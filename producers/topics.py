@@ -13,9 +13,7 @@ ACTIONS: Final = "actions.v1"
 DEAD_LETTERS: Final = "dead-letters.v1"
 
 ALL_TOPICS: Final = (CHECKS, DEVIATIONS, VERDICTS, INCIDENTS, ALERTS, ACTIONS, DEAD_LETTERS)
-
-SINGLE_PARTITION_TOPICS: Final = (DEVIATIONS, VERDICTS, INCIDENTS, ALERTS, ACTIONS, DEAD_LETTERS)
-"""Only `checks` is spread: whoever reads the others must see all targets in one order."""
+"""Only `checks` is spread over partitions: whoever reads the others must see all targets in one order."""
 
 OUTBOX_HEADER: Final = "outbox"
 """Message header `outbox` = `<outbox id>:<seq>`: what the sink stores as the high-water mark of an outbox."""
