@@ -26,7 +26,7 @@ class Series:
         policies = Policies(policy, {})
         policies.add("main/x")
         self.latency = Latency(policies)
-        self.latency.grow(count)
+        self.latency.grow(count, 1)
         self.levels = self.latency.levels
         self.lanes = np.arange(count, dtype=np.intp)
         self.tick = 0
