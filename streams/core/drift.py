@@ -4,8 +4,8 @@ Two pairs of exponential means follow the blocks of a series: an hour's against 
 week's. A pair is flagged when its quick mean lies above its slow one by more than a limit that is calibrated on their
 difference itself (`calibration`): a series that wanders, or swings with the day, has a higher one. Slow means stand
 still while a pair is flagged, follow at a quarter while it is suspicious, and no block counts as more than CLIP from
-them: a leak is flagged, not learned. What has come to rest for REST_US is the new norm. Blocks in which the level was left tell
-nothing here: that is said already.
+them: a leak is flagged, not learned. What has come to rest for REST_US is the new norm. Blocks in which the level was
+left tell nothing here: that is said already.
 
 Source:
     Exponential means as charts (Roberts 1959) against a slower reference that is frozen on alarm; charts of several

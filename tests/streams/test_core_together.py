@@ -77,10 +77,10 @@ def test_noise_is_nothing_that_locations_see_together(locations: int) -> None:
 
 
 def test_what_all_see_a_little_is_told_before_any_location_is_sure() -> None:
-    """Five locations of 20 targets, σ = 0.25; in three hours everything becomes 1.9 times as slow."""
+    """Five locations of 20 targets, σ = 0.25; in three hours everything becomes 2.2 times as slow."""
     targets, noise = Targets(20, 5), shared_noise(20, 5, 0.25, 2)
     targets.play(noise, 2 * DAY)
-    targets.play(noise, 3 * HOUR, lambda hours: np.log(1.9) * hours / 3)
+    targets.play(noise, 3 * HOUR, lambda hours: np.log(2.2) * hours / 3)
     assert len(targets.flagged()) >= 19
     first = {int(targets.groups[lane]): tick for tick, lane in reversed(targets.joined)}
     levels = targets.latency.levels.table
@@ -117,8 +117,8 @@ def test_targets_do_not_touch_one_another() -> None:
     whole, halves = Targets(8, 3), Targets(8, 3, parts=2)
     for targets in (whole, halves):
         noise = shared_noise(8, 3, 0.2, 5)
-        targets.play(noise, DAY // 2)
-        targets.play(noise, 2 * HOUR, lambda hours: np.log(2.0) * hours / 2)
+        targets.play(noise, 2 * DAY)
+        targets.play(noise, 2 * HOUR, lambda hours: np.log(3.0) * hours / 2)
     assert whole.joined
     for name, array in whole.latency.arrays().items():
         np.testing.assert_array_equal(array, halves.latency.arrays()[name], err_msg=name)
