@@ -105,14 +105,14 @@ class Quorums(NamedTuple):
     Attributes:
         groups: In rising order.
         order: Places of the lanes, by group and score, shape (n,).
-        first, count: Where among `order` each group begins, and how many lanes it has there.
+        first, sizes: Where among `order` each group begins, and how many lanes it has there.
         local: Of each place its group's place, shape (n,).
     """
 
     groups: Rows
     order: Rows
     first: Rows
-    count: Ints
+    sizes: Ints
     local: Rows
 
     @classmethod
@@ -128,12 +128,12 @@ class Quorums(NamedTuple):
 
     def least(self, score: Floats) -> Floats:
         """Return the largest score that a quorum of each group's lanes has. Shape (m,)."""
-        found: Floats = score[self.order[self.first + self.count - majority(self.count)]]
+        found: Floats = score[self.order[self.first + self.sizes - majority(self.sizes)]]
         return found
 
     def most(self, says: Bools) -> Bools:
         """Say of which groups a quorum of lanes does. Shape (m,)."""
-        most: Bools = np.add.reduceat(says[self.order].astype(np.int64), self.first) >= majority(self.count)
+        most: Bools = np.add.reduceat(says[self.order].astype(np.int64), self.first) >= majority(self.sizes)
         return most
 
     def any(self, says: Bools) -> Bools:

@@ -63,7 +63,8 @@ def shared_noise(targets: int, locations: int, sigma: float, seed: int) -> Calla
 
     def noise() -> Floats:
         own, common = rng.normal(0.0, sigma, targets * locations), rng.normal(0.0, sigma, targets)
-        return np.sqrt(0.5) * (own + np.repeat(common, locations))
+        found: Floats = np.sqrt(0.5) * (own + np.repeat(common, locations))
+        return found
 
     return noise
 
