@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.contract import Verdict
+from streams.core.detect import Detector
 from streams.core.latency import Latency
+from streams.core.outputs import Outputs
 from streams.core.policies import Policies
 from streams.core.table import Floats
 from streams.core.together import Quorums
 from streams.policy import DetectPolicy
-from tests.streams.timelines import SECOND, START
+from tests.streams.timelines import SECOND, START, Row, columns, expectations
 
 INTERVAL_US = 60 * SECOND
 HOUR = 60
@@ -142,3 +145,30 @@ def test_a_quorum_is_more_than_half_of_those_that_are_there(lanes: list[tuple[in
         assert quorums.most(says)[place] == (says[mine].sum() * 2 > mine.sum())
         assert quorums.any(says)[place] == says[mine].any()
     assert (quorums.groups[quorums.local] == groups).all()
+
+
+def test_what_locations_see_together_is_a_reason_and_a_deviation_of_each() -> None:
+    """An hour in which all three locations see two thirds more, after two quiet days, and an hour after it."""
+    minute, rng = 60 * SECOND, np.random.default_rng(6)
+    config = expectations("ams", "fra", "iad", interval_us=minute)
+    core, found = Detector(DetectPolicy(), config, partition=0), Outputs()
+    for hour in range(48 + 2):
+        above = np.log(1.67) if hour == 48 else 0.0
+        rows = [
+            Row(tick_us=START + tick * minute, location=location, duration_us=NORMAL_US * np.exp(above + noise))
+            for tick in range(hour * HOUR, (hour + 1) * HOUR)
+            for location, noise in zip(("ams", "fra", "iad"), rng.normal(0.0, 0.25, 3), strict=True)
+        ]
+        outputs = core.apply(columns(rows))
+        found.deviations.extend(outputs.deviations)
+        found.verdicts.extend(outputs.verdicts)
+    told = [deviation for deviation in found.deviations if deviation.detector == "latency_together"]
+    began, ended = [one for one in told if one.active], [one for one in told if not one.active]
+    assert len({one.location for one in began}) >= 2
+    assert {one.location for one in began} == {one.location for one in ended}
+    assert all(START + 48 * HOUR * minute <= one.tick_us < START + 49 * HOUR * minute for one in began)
+    reasons = [reason for verdict in found.verdicts if isinstance(verdict, Verdict) for reason in verdict.reasons]
+    mine = [reason for reason in reasons if reason.kind == "latency_together"]
+    assert mine
+    assert all(reason.metric == "latency" and len(reason.locations) >= 2 for reason in mine)
+    assert all(reason.limit is not None and reason.baseline is not None for reason in mine)
