@@ -127,13 +127,13 @@ class Latency:
         """The same of tables whose rows are groups."""
         return {"together_group": (self.together.groups, 1), "together_tail": (self.together.tails.table, 1)}
 
-    def failed(self, lanes: Rows) -> None:
-        """Checks of these lanes failed."""
+    def failed(self, lanes: Rows, groups: Rows) -> None:
+        """Checks of these lanes failed, which are of these groups. Shape (n,) each."""
         self.levels.failed(lanes)
         self.episodes.fails[lanes] += 1
         spoils = self.episodes.fails[lanes] >= SPOILS
         self.episodes.spoiled[lanes] |= spoils
-        self.together.failed(lanes[spoils])
+        self.together.failed(lanes[spoils], groups[spoils])
         self.spreads.failed(lanes[spoils])
         self.phases.failed(lanes[spoils])
 

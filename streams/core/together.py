@@ -161,9 +161,11 @@ class Together:
         self.groups.grow(groups)
         self.tails.table.grow(groups)
 
-    def failed(self, lanes: Rows) -> None:
-        """These series fail for good: what was slow before that must show anew after it."""
+    def failed(self, lanes: Rows, groups: Rows) -> None:
+        """These series of these groups fail for good: what was slow before is over, and must show anew after it."""
         self.lanes.score[lanes] = self.lanes.excess[lanes] = 0.0
+        # A group whose other lanes are still slow starts to count again.
+        self.groups.cool[groups] = COOL_TICKS
 
     def limit(self, groups: Rows) -> Floats:
         """Return the score from which these groups are flagged. Shape (m,)."""

@@ -86,7 +86,7 @@ def test_an_outage_excuses_nothing() -> None:
     days.play(2 + 3 / 24, lambda share: nightly(share) if share > 2 else 0.0)
     assert days.latency.episodes.off[0]
     for _ in range(3):
-        days.latency.failed(days.lanes)
+        days.latency.failed(days.lanes, np.zeros_like(days.lanes))
     days.play(21 / 24)
     assert not days.latency.episodes.off[0]
     assert "w" in days.play(0.2, nightly)

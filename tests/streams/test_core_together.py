@@ -116,6 +116,21 @@ def test_what_is_over_is_over_and_may_begin_again() -> None:
     assert len(targets.joined) == told
 
 
+def test_after_an_outage_nothing_is_left_of_what_was_before_it() -> None:
+    """Slow, then down at all locations, then as ever: the first checks that succeed end it, and teach nothing."""
+    targets, noise = Targets(5, 3), shared_noise(5, 3, 0.2, 6)
+    targets.play(noise, 2 * DAY)
+    targets.play(noise, HOUR // 2, lambda _: np.log(1.9))
+    assert targets.flagged() == set(range(5))
+    limit = targets.latency.together.tails.limit(np.arange(5, dtype=np.intp))
+    for _ in range(5):
+        targets.latency.failed(np.arange(15, dtype=np.intp), targets.groups)
+    targets.play(noise, 1)
+    assert not targets.latency.together.groups.flagged[:5].any()
+    assert not targets.latency.together.lanes.member[:15].any()
+    np.testing.assert_array_equal(targets.latency.together.tails.limit(np.arange(5, dtype=np.intp)), limit)
+
+
 def test_targets_do_not_touch_one_another() -> None:
     """A round in one call or in two: the same arrays, bit for bit."""
     whole, halves = Targets(8, 3), Targets(8, 3, parts=2)
