@@ -73,7 +73,7 @@ def detectors(series: int, kind: str) -> dict[str, tuple[Step, Callable[[], int]
     policies, interval_us = _policies(series), FAST_US if kind == "fast" else SLOW_US
     rng = np.random.default_rng(0)
     latency, metrics, novelty = Latency(policies), Metrics(policies), Novelty()
-    latency.grow(series)
+    latency.grow(series, series)
     novelty.grow(series)
     for number in range(series):
         metrics.add(number, "cpu_used_ratio")

@@ -4,7 +4,20 @@ import numpy as np
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.latency import LatencyChanges
-from streams.core.latency_said import DRIFT, LEVEL, PHASE, SPREAD, Said, of_drift, of_level, of_phase, of_spread, since
+from streams.core.latency_said import (
+    DRIFT,
+    LEVEL,
+    PHASE,
+    SPREAD,
+    TOGETHER,
+    Said,
+    of_drift,
+    of_level,
+    of_phase,
+    of_spread,
+    of_together,
+    since,
+)
 from streams.core.state import State
 from streams.core.table import Floats, Rows
 
@@ -20,6 +33,7 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
     by_detector = (
         (LEVEL, changes.level),
         (DRIFT, changes.drift),
+        (TOGETHER, changes.together),
         (SPREAD, changes.spread),
         (PHASE, changes.phase),
     )
@@ -37,6 +51,8 @@ def of_latency(state: State, changes: LatencyChanges) -> list[Deviation]:
 def _said(state: State, lane: int, tick_us: int, detector: str) -> Said:
     if detector == DRIFT:
         return of_drift(state.latency, lane, tick_us)
+    if detector == TOGETHER:
+        return of_together(state.latency, lane, int(state.registry.group_of[lane]), tick_us)
     if detector == SPREAD:
         return of_spread(state.latency, lane, tick_us)
     if detector == PHASE:

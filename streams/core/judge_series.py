@@ -61,7 +61,7 @@ class SeriesJudge:
     def _latencies(self, turn: Round) -> None:
         state, rows = self._state, turn.rows
         if turn.failed.any():
-            state.latency.failed(turn.lanes[turn.failed])
+            state.latency.failed(turn.lanes[turn.failed], turn.groups[turn.local[turn.failed]])
         says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
         says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
         if not says.any():

@@ -1,4 +1,4 @@
-"""Everything that judges the latency of a lane: level, drift, tail and phases; and what an episode of it teaches.
+"""All that judges latency: level, drift, what locations see together, tail, phases; and what an episode teaches.
 
 All of these are one signal: a lane is off its norm while any of them says so. Such an **episode** ends when none does.
 If no row of failures came with it, it was innocent: what it reached is learned, by the hour if it was shorter than
@@ -20,6 +20,7 @@ from streams.core.samples import Samples
 from streams.core.season import HOUR_US, SLOW_US, Seasons
 from streams.core.spread import SpreadChanges, Spreads
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.together import Together, TogetherChanges
 from streams.core.watermark import NEVER
 
 SPOILS: Final = 3
@@ -56,6 +57,7 @@ class LatencyChanges(NamedTuple):
     at_us: Ints
     level: LevelChanges | None
     drift: DriftChanges | None
+    together: TogetherChanges | None
     spread: SpreadChanges | None
     phase: PhaseChanges | None
 
@@ -69,13 +71,15 @@ class Latency:
         self.levels = Levels(policies)
         self.blocks = blocks.BlockTable()
         self.drifts = Drifts(policies)
+        self.together = Together(policies)
         self.spreads = Spreads(policies)
         self.phases = Phases(policies)
         self.climbs = climb.ClimbTable()
         self.episodes = EpisodeTable()
 
-    def grow(self, lanes: int) -> None:
-        """Make room for so many lanes."""
+    def grow(self, lanes: int, groups: int) -> None:
+        """Make room for so many."""
+        self.together.grow(lanes, groups)
         for part in (self.levels, self.drifts, self.spreads, self.phases):
             part.grow(lanes)
         for table in (self.seasons.table, self.blocks, self.climbs, self.episodes):
@@ -84,18 +88,20 @@ class Latency:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return everything for a snapshot."""
         found = self.seasons.weeks.arrays("week")
-        for prefix, (table, _) in self._parts().items():
+        for prefix, (table, _) in (self._parts() | self._group_parts()).items():
             found.update(table.arrays(prefix))
         return found
 
-    def load(self, arrays: Mapping[str, npt.NDArray[Any]], lanes: int) -> None:
-        """Take over the arrays of a snapshot of so many lanes.
+    def load(self, arrays: Mapping[str, npt.NDArray[Any]], lanes: int, groups: int) -> None:
+        """Take over the arrays of a snapshot of so many lanes and groups.
 
         Raises:
             ValueError: If one is missing or has another form.
         """
         for prefix, (table, rows) in self._parts().items():
             table.load(prefix, arrays, rows * lanes)
+        for prefix, (table, rows) in self._group_parts().items():
+            table.load(prefix, arrays, rows * groups)
         numbers = self.seasons.table.week[:lanes]
         self.seasons.weeks.load("week", arrays, int((numbers >= 0).sum()))
 
@@ -114,14 +120,20 @@ class Latency:
             "phase_tail": (self.phases.tails.table, N),
             "climb": (self.climbs, 1),
             "episode": (self.episodes, 1),
+            "together_lane": (self.together.lanes, 1),
         }
 
-    def failed(self, lanes: Rows) -> None:
-        """Checks of these lanes failed."""
+    def _group_parts(self) -> dict[str, tuple[Table, int]]:
+        """The same of tables whose rows are groups."""
+        return {"together_group": (self.together.groups, 1), "together_tail": (self.together.tails.table, 1)}
+
+    def failed(self, lanes: Rows, groups: Rows) -> None:
+        """Checks of these lanes failed, which are of these groups. Shape (n,) each."""
         self.levels.failed(lanes)
         self.episodes.fails[lanes] += 1
         spoils = self.episodes.fails[lanes] >= SPOILS
         self.episodes.spoiled[lanes] |= spoils
+        self.together.failed(lanes[spoils], groups[spoils])
         self.spreads.failed(lanes[spoils])
         self.phases.failed(lanes[spoils])
 
@@ -164,6 +176,8 @@ class Latency:
             self._moved(samples.lanes[level.rebased], level.before)
         drift = self._blocks(samples)
         off = self.levels.table.flagged[samples.lanes] | self.drifts.table.flagged[samples.lanes]
+        together = self._together(samples, off)
+        off |= self.together.lanes.member[samples.lanes]
         spread = self._spread(samples, off)
         off = off | self.spreads.table.flagged[samples.lanes]
         phase = self.phases.update(samples, learn=~off)
@@ -172,14 +186,24 @@ class Latency:
             level_now = self.levels.table.level[samples.lanes] + samples.offset
             climb.follow(self.climbs, samples.lanes[off], samples.at_us[off], level_now[off], limit_us[off])
         self._episodes(samples, off)
-        if level is None and drift is None and spread is None and phase is None:
+        if level is None and drift is None and together is None and spread is None and phase is None:
             return None
-        return LatencyChanges(samples.lanes, samples.at_us, level, drift, spread, phase)
+        return LatencyChanges(samples.lanes, samples.at_us, level, drift, together, spread, phase)
+
+    def _together(self, samples: Samples, off: Bools) -> TogetherChanges | None:
+        table, lanes = self.levels.table, samples.lanes
+        above = samples.log_us - samples.offset - table.centre[lanes]
+        excused = np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
+        above = np.maximum(np.minimum(above, 0.0), above - excused)
+        held, spoiled = off | self.spreads.table.flagged[lanes], self.episodes.spoiled[lanes]
+        return self.together.update(samples, above, table.spread[lanes], held=held, spoiled=spoiled)
 
     def _spread(self, samples: Samples, held: Bools) -> SpreadChanges | None:
         lanes = samples.lanes
         # What innocent episodes have reached at this hour is no tail either.
         residual = samples.log_us - samples.offset - samples.excuse - self.levels.table.centre[lanes]
+        # Nor is it one if the middle moves with it: that is a matter of the drift, which knows how a day swings.
+        residual -= np.fmax(self.drifts.quick_level(lanes) - self.levels.table.centre[lanes], 0.0)
         return self.spreads.update(lanes, samples.groups, samples.at_us, samples.interval_us, residual, held)
 
     def _blocks(self, samples: Samples) -> DriftChanges | None:

@@ -10,6 +10,7 @@ from streams.core.watermark import NEVER
 
 LEVEL: Final = "latency_level"
 DRIFT: Final = "latency_drift"
+TOGETHER: Final = "latency_together"
 SPREAD: Final = "latency_spread"
 PHASE: Final = "latency_phase"
 
@@ -18,7 +19,7 @@ class Said(NamedTuple):
     """One lane's latency at one tick.
 
     Attributes:
-        detector: LEVEL, DRIFT, SPREAD or PHASE.
+        detector: LEVEL, DRIFT, TOGETHER, SPREAD or PHASE.
         value_us, normal_us: Now and normally at this hour: of the whole check, or of the phase if that is PHASE; of
             SPREAD the latency of slow checks, and the one from which a check is slow.
         limit_us: From which it is flagged; None if that is no latency.
@@ -52,6 +53,8 @@ def _found(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
     if not latency.levels.table.flagged[lane]:
         if latency.drifts.table.flagged[lane]:
             return of_drift(latency, lane, tick_us)
+        if latency.together.lanes.member[lane]:
+            return of_together(latency, lane, group, tick_us)
         if latency.spreads.table.flagged[lane]:
             return of_spread(latency, lane, tick_us)
         if latency.phases.table.flagged[lane]:
@@ -79,6 +82,18 @@ def of_drift(latency: Latency, lane: int, tick_us: int) -> Said:
     score = (now - normal) / float(latency.levels.table.spread[lane])
     since_us = int(latency.drifts.table.since_us[lane])
     return Said(DRIFT, value_us, normal_us, float(np.exp(limit + hour)), score, since_us, phase)
+
+
+def of_together(latency: Latency, lane: int, group: int, tick_us: int) -> Said:
+    """Return what the locations of a lane's group see together."""
+    level = of_level(latency, lane, group, tick_us)
+    limit = float(latency.together.limit(np.array([group]))[0])
+    return level._replace(
+        detector=TOGETHER,
+        limit_us=float(level.normal_us * np.exp(limit * latency.levels.table.spread[lane])),
+        score=float(latency.together.lanes.score[lane]),
+        since_us=int(latency.together.groups.since_us[group]),
+    )
 
 
 def of_spread(latency: Latency, lane: int, tick_us: int) -> Said:

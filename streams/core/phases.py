@@ -19,6 +19,7 @@ from streams.core.policies import Policies
 from streams.core.samples import Samples
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
+from streams.policy import DAY_US
 
 N: Final = len(PHASES)
 PACE: Final = 0.2
@@ -41,6 +42,9 @@ CLEAR: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.25
 YOUNG: Final = 240.0
 """Before so many checks nothing is said."""
+
+UNSEEN_US: Final = DAY_US // 4
+"""The limit of what was seen for so long is the double, for twice as long half further, and so on: a day swings."""
 
 
 class PhaseTable(Table):
@@ -157,7 +161,8 @@ class Phases:
         now += SAID_PACE * (samples.phases - now)
 
         rows = N * lanes[:, None] + np.arange(N)
-        limit = np.maximum(self.tails.limit(rows), LEAST_LIMIT)
+        unseen = UNSEEN_US / (np.maximum(seen, 1.0) * samples.interval_us)
+        limit = np.maximum(self.tails.limit(rows), LEAST_LIMIT) * (1.0 + unseen)[:, None]
         normal = np.exp(centre) - baseline.JITTER_US
         grown = now - normal
         enough = np.maximum(LEAST_US, LEAST_PART * normal.sum(axis=1))[:, None]

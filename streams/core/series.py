@@ -78,8 +78,7 @@ def _latencies(state: State, at_us: int) -> Iterator[SeriesView]:
         told = said(state.latency, lane, group, at_us)
         level = of_level(state.latency, lane, group, at_us)
         limit = float(state.latency.levels.limit(np.array([lane]), np.array([group]))[0])
-        parts = (state.latency.levels, state.latency.drifts, state.latency.phases)
-        flagged = any(bool(part.table.flagged[lane]) for part in parts)
+        flagged = bool(state.latency.episodes.off[lane])
         yield SeriesView(
             target=target,
             probe=probe,

@@ -50,7 +50,7 @@ FURTHER: Final = 1.2
 """Slow checks must be 1.3 times as slow as the centre, on average, to warn anybody, and this times as far out as slow
 checks normally are: more of them that are no slower are a matter of the level."""
 
-BUDGET_SHARE: Final = 0.5
+BUDGET_SHARE: Final = 1.0
 """Of a series' false warnings: this detector's part."""
 
 POWER: Final = 0.75

@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-10"
+CODE: Final = "detect-11"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -86,7 +86,7 @@ class State:
         self.flaps.table.grow(len(registry.groups))
         for table in (self.lanes, self.failures.lanes):
             table.grow(len(registry.lanes))
-        self.latency.grow(len(registry.lanes))
+        self.latency.grow(len(registry.lanes), len(registry.groups))
         self.locations.grow(len(registry.locations))
         for lane in added.lanes:
             group = int(registry.group_of[lane])
@@ -175,7 +175,7 @@ class State:
         self.ticks.lanes.load("tick_lane", arrays, lanes)
         self.groups.load("group", arrays, groups)
         self.lanes.load("lane", arrays, lanes)
-        self.latency.load(arrays, lanes)
+        self.latency.load(arrays, lanes, groups)
         self.failures.groups.load("failure_group", arrays, groups)
         self.failures.lanes.load("failure_lane", arrays, lanes)
         self.flaps.table.load("flap", arrays, groups)

@@ -29,7 +29,7 @@ class Days:
         policies = Policies(DetectPolicy(warm_up_checks=20), {})
         policies.add("main/x")
         self.latency = Latency(policies)
-        self.latency.grow(count)
+        self.latency.grow(count, 1)
         self.count, self.sigma, self.tick = count, sigma, 0
         self.rng = np.random.default_rng(seed)
         self.lanes = np.arange(count, dtype=np.intp)
@@ -86,7 +86,7 @@ def test_an_outage_excuses_nothing() -> None:
     days.play(2 + 3 / 24, lambda share: nightly(share) if share > 2 else 0.0)
     assert days.latency.episodes.off[0]
     for _ in range(3):
-        days.latency.failed(days.lanes)
+        days.latency.failed(days.lanes, np.zeros_like(days.lanes))
     days.play(21 / 24)
     assert not days.latency.episodes.off[0]
     assert "w" in days.play(0.2, nightly)
@@ -228,7 +228,7 @@ def test_a_restored_state_continues_bit_for_bit(seed: int, cut: int) -> None:
     for check in range(900):
         if check == cut:
             after = Days(1, sigma=0.0)
-            after.latency.load({name: array.copy() for name, array in before.latency.arrays().items()}, 1)
+            after.latency.load({name: array.copy() for name, array in before.latency.arrays().items()}, 1, 1)
             after.tick, before = before.tick, after
         whole.step(float(np.log(factor[check])))
         before.step(float(np.log(factor[check])))

@@ -26,7 +26,7 @@ class Series:
         policies = Policies(policy, {})
         policies.add("main/x")
         self.latency = Latency(policies)
-        self.latency.grow(count)
+        self.latency.grow(count, 1)
         self.levels = self.latency.levels
         self.lanes = np.arange(count, dtype=np.intp)
         self.tick = 0
@@ -143,7 +143,7 @@ def test_a_level_with_failures_never_becomes_the_norm() -> None:
     series.play(lognormal(1, 0.05), 100)
     for _ in range(4):
         series.play(lognormal(1, 0.05), 80, lambda _: 4.0)
-        series.latency.failed(series.lanes)
+        series.latency.failed(series.lanes, np.zeros_like(series.lanes))
     assert series.rebased == []
 
 
