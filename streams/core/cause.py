@@ -94,6 +94,7 @@ def trouble_cause(
     since_us: int,
     anchor: bool,
     blind: bool,
+    loses_some: bool = False,
 ) -> str:
     """Return the cause of a location's trouble.
 
@@ -105,14 +106,14 @@ def trouble_cause(
         since_us: The first failing check.
         anchor: Its own anchor check fails.
         blind: No other location works, so nobody sees anything.
+        loses_some: They fail now and then, and not for good.
     """
     signs = ["its anchor check fails"] if anchor else []
     if targets:
         kind = f" ({failures.most_common(1)[0][0]})" if failures else ""
         some = f": {names(targets)}"
-        signs.append(
-            f"{count(len(targets), 'target')} on {count(addresses, 'address', 'addresses')} fail together{kind}{some}"
-        )
+        how = "fail now and then" if loses_some else "fail together"
+        signs.append(f"{count(len(targets), 'target')} on {count(addresses, 'address', 'addresses')} {how}{kind}{some}")
     line = f"location {location} is in trouble: {'; '.join(signs)}, since {instant(since_us)}"
     return f"{line}; no other location works, so nobody sees anything" if blind else line
 

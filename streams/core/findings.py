@@ -33,10 +33,17 @@ class Hold(NamedTuple):
     Attributes:
         from_us: The fault began at this time or after it.
         until_us: When it ended; None while it lasts.
+        run: How many failures in a row are its own; None: any number.
     """
 
     from_us: int
     until_us: int | None = None
+    run: int | None = None
+
+    def explains(self, began_us: int, verdict: Verdict) -> bool:
+        """Say whether a target fails by this, from its location, since a time."""
+        run = (verdict.tick_us - began_us) // verdict.interval_us + 1
+        return self.until_us is None and began_us >= self.from_us and (self.run is None or run <= self.run)
 
 
 def service_finding(
@@ -126,9 +133,8 @@ def _troubled(holds: Mapping[str, Hold]) -> set[str]:
 
 def _fails_by_trouble(verdict: Verdict, holds: Mapping[str, Hold], failing: Mapping[str, int]) -> bool:
     # Two locations may be in trouble, one after the other: each answers for its own failures.
-    troubled = _troubled(holds)
     return bool(verdict.failed) and all(
-        location in troubled and failing.get(location, verdict.since_us) >= holds[location].from_us
+        location in holds and holds[location].explains(failing.get(location, verdict.since_us), verdict)
         for location in verdict.failed
     )
 

@@ -29,7 +29,7 @@ from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-4"
+CODE: Final = "incidents-5"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1

@@ -1,7 +1,7 @@
 """All locations as of one event time: which are in trouble, which are silent."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from streams.contract import Incident, Verdict
@@ -46,10 +46,9 @@ class Locations:
             change = self.landscape.apply(verdict)
             touched |= change.touched
             for location, counts_from_us in change.suspicions:
+                suspected.add(location)
                 if counts_from_us > at_us:
                     wakes.append(Wake(counts_from_us, location))
-                else:
-                    suspected.add(location)
         # A location without trouble is judged only when a sign begins to count: signs that go open none.
         suspected |= touched & self.troubles.keys()
         suspected |= {location for location in touched if self.landscape.anchor(location) is not None}
@@ -59,7 +58,13 @@ class Locations:
 
     def holds(self) -> Mapping[str, Hold]:
         """Return the locations that are in trouble or were, each with the time of which its word is not taken."""
-        return self.past | {location: Hold(trouble.from_us) for location, trouble in self.troubles.items()}
+        return self.past | {
+            location: Hold(trouble.from_us, run=self._run(trouble)) for location, trouble in self.troubles.items()
+        }
+
+    def _run(self, trouble: Trouble) -> int | None:
+        # An outage opens only some failures later.
+        return None if trouble.run is None else max(trouble.run - self.policy.failure_ticks, 0)
 
     def open(self) -> list[Incident]:
         """Return the open incidents of locations."""
@@ -103,14 +108,17 @@ class Locations:
             wakes.append(Wake(at_us + RECOUNT_US, location))
         if trouble.clear_since_us is not None and trouble.clear_since_us == at_us:
             wakes.append(Wake(at_us + trouble.hold_us, location))
+        if trouble.run is not None and at_us >= trouble.look_us:
+            # That nothing is lost any more is told by no verdict.
+            look_us = at_us + trouble.hold_us
+            self.troubles[location] = replace(trouble, look_us=look_us)
+            wakes.append(Wake(look_us, location))
 
     def _tell(self, due: Sequence[str], at_us: int) -> list[Incident]:
         """Publish new troubles, recount those that are due, and tell all when sight is lost or comes back."""
         if not self.troubles:
             return []
-        blind = not any(
-            count > 0 and location not in self.troubles for location, count in self.landscape.reporting.items()
-        )
+        blind = self.landscape.reporting.keys() <= self.troubles.keys()
         revisions: list[Incident] = []
         for location in sorted(self.troubles):
             trouble = self.troubles[location]

@@ -7,7 +7,12 @@ a few single lost checks, or a few sites that have refused one location for week
 location with a thousand targets, and trouble takes the page from every target that is seen from there alone.
 
 Where another location sees a target well, that is proof against the location. Where nobody else looks, only the
-share speaks: unless most of what the location reports fails, it is the targets that fail, and they page.
+share speaks: unless most of what the location reports fails, it is the targets that fail, and they page. Most of it
+means: of those that were checked since the fault began, as who is checked each ten seconds fails long before the
+others are looked at.
+
+A network that loses some of its packets is in trouble too (`losses.py`), though no moment explains when each target
+began to fail. A target that fails for longer than such losses explain is down, whatever its location loses.
 """
 
 from collections import Counter
@@ -20,7 +25,8 @@ import msgspec
 from streams.contract import Incident
 from streams.core.cause import silence_cause, trouble_cause
 from streams.core.incident import Revisions, new_incident, revise
-from streams.core.landscape import Landscape, Member
+from streams.core.landscape import ONSET_INTERVALS, Landscape, Member
+from streams.core.losses import OPENS, Loser, come_back, longest_run, loses, still_loses
 from streams.policy import IncidentPolicy
 
 LOCATION_TROUBLE: Final = "location_trouble"
@@ -37,6 +43,9 @@ class Trouble:
         from_us: The fault began at this time or after it: what failed before fails for a reason of its own.
         hold_us: It is over when the signs have been away for so long.
         clear_since_us: When the signs went away; None while they are there, or nothing is reported.
+        run: How many failures in a row it explains, if it loses some of its checks; None: any number.
+        look_us: When it is looked at again, if it does.
+        out_us: When so much failed together last that nothing could be known.
     """
 
     incident: Incident
@@ -44,6 +53,9 @@ class Trouble:
     hold_us: int
     clear_since_us: int | None = None
     blind: bool = False
+    run: int | None = None
+    look_us: int = 0
+    out_us: int = -1
 
 
 def judge_trouble(
@@ -54,7 +66,13 @@ def judge_trouble(
         return _open(location, landscape, at_us, policy)
     if not landscape.works(location):
         return replace(trouble, clear_since_us=None), ()
-    if _lasts(trouble, location, landscape, policy):
+    losers = _losers(trouble, location, landscape, at_us)
+    loses_some = still_loses(losers, landscape.reports(location))
+    if loses_some and come_back(losers):
+        return replace(trouble, clear_since_us=None, run=longest_run(losers, landscape.reports(location))), ()
+    if _is_out(trouble, location, landscape, at_us, policy):
+        return replace(trouble, clear_since_us=None, run=None, out_us=at_us), ()
+    if loses_some:
         return replace(trouble, clear_since_us=None), ()
     since_us = trouble.clear_since_us
     if since_us is None:
@@ -68,7 +86,7 @@ def tell(
     trouble: Trouble, location: str, landscape: Landscape, at_us: int, *, blind: bool
 ) -> tuple[Trouble, Revisions]:
     """Say whom it concerns, and whether nobody sees anything: at first, and again if that is something new."""
-    cause = _cause(trouble, location, landscape, blind=blind)
+    cause = _cause(trouble, location, landscape, at_us, blind=blind)
     trouble = replace(trouble, blind=blind)
     if cause is None or cause == trouble.incident.cause:
         return trouble, ()
@@ -106,21 +124,32 @@ def judge_silence(
 def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> tuple[Trouble | None, Revisions]:
     anchor = landscape.anchor(location)
     cluster = [anchor] if anchor is not None else _together(location, landscape, at_us, policy)
-    if not cluster:
+    if cluster:
+        began_us = min(member.began_us for member in cluster)
+        from_us = min(member.earliest_us for member in cluster)
+        return _new(location, at_us, began_us, from_us, max(member.interval_us for member in cluster), policy), ()
+    if OPENS * len(landscape.losing.get(location, ())) <= landscape.reports(location):
+        return None, ()  # most often: nothing to look at
+    losers = landscape.losers(location, at_us)
+    if not loses(losers, landscape.reports(location), policy):
         return None, ()
+    began_us = min(loser.begun_us[-1] for loser in losers)
+    from_us = min(loser.begun_us[-1] - ONSET_INTERVALS * loser.interval_us for loser in losers)
+    trouble = _new(location, at_us, began_us, from_us, max(loser.interval_us for loser in losers), policy)
+    return replace(trouble, run=longest_run(losers, landscape.reports(location))), ()
+
+
+def _new(
+    location: str, at_us: int, began_us: int, from_us: int, interval_us: int, policy: IncidentPolicy
+) -> Trouble:
     incident = new_incident(
-        target=None,
-        location=location,
-        subject=LOCATION_TROUBLE,
-        opened_at_us=at_us,
-        began_at_us=min(member.began_us for member in cluster),
+        target=None, location=location, subject=LOCATION_TROUBLE, opened_at_us=at_us, began_at_us=began_us
     )
-    trouble = Trouble(
+    return Trouble(
         incident=msgspec.structs.replace(incident, kind="location_trouble", locations=[location]),
-        from_us=min(member.earliest_us for member in cluster),
-        hold_us=policy.success_ticks * max(member.interval_us for member in cluster),
+        from_us=from_us,
+        hold_us=policy.success_ticks * interval_us,
     )
-    return trouble, ()
 
 
 def _together(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> list[Member]:
@@ -132,16 +161,21 @@ def _together(location: str, landscape: Landscape, at_us: int, policy: IncidentP
     for first, oldest in enumerate(counting):
         # The fault lies at or before the oldest's first failing check; later ones must reach back to it.
         cluster = [member for member in counting[first:] if member.earliest_us <= oldest.began_us]
-        if _convicts(cluster, landscape.reporting[location], policy):
+        if _convicts(cluster, location, landscape, oldest.began_us, at_us, policy):
             return cluster
     return []
 
 
-def _convicts(members: Sequence[Member], reporting: int, policy: IncidentPolicy) -> bool:
-    """Say whether these signs are enough against a location that reports `reporting` targets."""
+def _convicts(
+    members: Sequence[Member], location: str, landscape: Landscape, onset_us: int, at_us: int, policy: IncidentPolicy
+) -> bool:
+    """Say whether these signs are enough against a location, if the fault began at `onset_us`."""
     if _enough((member for member in members if member.witnessed), policy):
         return True
-    return 2 * len(members) > reporting and _enough(members, policy)
+    if not _enough(members, policy):
+        return False
+    jury = landscape.jury(location, {member.target for member in members}, onset_us, at_us)
+    return 2 * len(members) > jury
 
 
 def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:
@@ -153,27 +187,38 @@ def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:
     return False
 
 
-def _lasts(trouble: Trouble, location: str, landscape: Landscape, policy: IncidentPolicy) -> bool:
+def _is_out(trouble: Trouble, location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> bool:
+    """Say whether what began with the trouble still fails from there, so that nothing can be known."""
     if landscape.anchor(location) is not None:
         return True
-    return _convicts(list(_concerned(trouble, location, landscape)), landscape.reporting[location], policy)
+    concerned = list(_concerned(trouble, location, landscape))
+    return _convicts(concerned, location, landscape, trouble.incident.began_at_us, at_us, policy)
+
+
+def _losers(trouble: Trouble, location: str, landscape: Landscape, at_us: int) -> list[Loser]:
+    """Return the targets that began to fail lately, since all failed together if they did."""
+    return [loser for loser in landscape.losers(location, at_us) if loser.begun_us[0] > trouble.out_us]
 
 
 def _concerned(trouble: Trouble, location: str, landscape: Landscape) -> Iterable[Member]:
     return (member for member in landscape.members(location) if member.began_us >= trouble.from_us)
 
 
-def _cause(trouble: Trouble, location: str, landscape: Landscape, *, blind: bool) -> str | None:
-    members = list(_concerned(trouble, location, landscape))
+def _cause(trouble: Trouble, location: str, landscape: Landscape, at_us: int, *, blind: bool) -> str | None:
+    loses_some = trouble.run is not None
+    signs: Sequence[Member | Loser] = (
+        _losers(trouble, location, landscape, at_us) if loses_some else list(_concerned(trouble, location, landscape))
+    )
     anchor = landscape.anchor(location) is not None
-    if not members and not anchor:
+    if not signs and not anchor:
         return None  # on its way out: what was said stands
     return trouble_cause(
         location,
-        targets=[member.target for member in members],
-        addresses=len({member.address for member in members}),
-        failures=Counter(sorted(member.failure for member in members if member.failure is not None)),
+        targets=[sign.target for sign in signs],
+        addresses=len({sign.address for sign in signs}),
+        failures=Counter(sorted(sign.failure for sign in signs if sign.failure is not None)),
         since_us=trouble.incident.began_at_us,
         anchor=anchor,
         blind=blind,
+        loses_some=loses_some,
     )
