@@ -1,11 +1,12 @@
 """What a verdict says of each subject of its target, given the locations that are in trouble."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from streams.contract import SERVICE, Reason, Verdict
-from streams.core.landscape import SILENCE
+from streams.core.flaps import FLAPPING
+from streams.core.landscape import SILENCE, majority
 from streams.core.signs import LATENCY, PARTIAL_FAILURE, Finding, Sign, counts_failures
 from streams.policy import DAY_US, SECOND_US
 
@@ -22,6 +23,9 @@ SLOW_BEFORE_US: Final = 600 * SECOND_US
 
 LINGERS_INTERVALS: Final = 180
 """So long after a location's trouble detectors may still speak of it: windows end sooner, sums fade slowly ..."""
+
+DOUBT_INTERVALS: Final = 60
+"""So long after it what it sees together with others is not taken for a sign of the target."""
 
 FAILURES_LINGER_US: Final = DAY_US
 """... and flap memory reaches back over a day. A target that is down then is told all the same."""
@@ -46,9 +50,11 @@ class Hold(NamedTuple):
         return self.until_us is None and began_us >= self.from_us and (self.run is None or run <= self.run)
 
 
-def service_finding(
-    verdict: Verdict, holds: Mapping[str, Hold], failing: Mapping[str, int] | None = None
-) -> tuple[Finding, bool]:
+Holds = Mapping[str, Sequence[Hold]]
+"""By location, the newest last."""
+
+
+def service_finding(verdict: Verdict, holds: Holds, failing: Mapping[str, int] | None = None) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
@@ -60,9 +66,8 @@ def service_finding(
         return _finding(verdict, Sign.UNKNOWN, ()), False
     reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
-        if _fails_by_trouble(verdict, holds, failing or {}):
-            return _finding(verdict, Sign.UNKNOWN, ()), True
-        return _finding(verdict, Sign.FAILING, reasons), False
+        sign = _failing(verdict, holds, failing or {})
+        return _finding(verdict, sign, () if sign is Sign.UNKNOWN else reasons), sign is not Sign.FAILING
     kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds)]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
@@ -127,28 +132,59 @@ def _places(reason: Reason, verdict: Verdict) -> set[str]:
     return set(verdict.failed) if counts_failures(reason) else set()
 
 
-def _troubled(holds: Mapping[str, Hold]) -> set[str]:
-    return {location for location, hold in holds.items() if hold.until_us is None}
+def _troubled(holds: Holds) -> set[str]:
+    return {location for location, own in holds.items() if own[-1].until_us is None}
 
 
-def _fails_by_trouble(verdict: Verdict, holds: Mapping[str, Hold], failing: Mapping[str, int]) -> bool:
+def _failing(verdict: Verdict, holds: Holds, failing: Mapping[str, int]) -> Sign:
+    """Return what is left of a failing verdict without the locations that are in trouble."""
     # Two locations may be in trouble, one after the other: each answers for its own failures.
-    return bool(verdict.failed) and all(
-        location in holds and holds[location].explains(failing.get(location, verdict.since_us), verdict)
+    explained = {
+        location
         for location in verdict.failed
-    )
+        if location in holds and holds[location][-1].explains(failing.get(location, verdict.since_us), verdict)
+    }
+    others = set(verdict.failed) - explained
+    if majority(len(others), len(set(verdict.reported) - explained)):
+        return Sign.FAILING
+    return Sign.PARTIAL if others else Sign.UNKNOWN
 
 
-def _is_locations(reason: Reason, verdict: Verdict, holds: Mapping[str, Hold]) -> bool:
+def _is_locations(reason: Reason, verdict: Verdict, holds: Holds) -> bool:
     """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were."""
     places = _places(reason, verdict)
-    if not places or not all(location in holds for location in places):
+    if not places:
         return False
     if counts_failures(reason) and places <= _troubled(holds):
         return True
     if reason.kind in PRESENT or not (counts_failures(reason) or reason.metric == LATENCY):
         return False  # a reading of the target's own machine is no matter of the network
-    return all(_covers(holds[location], reason, verdict) for location in places)
+    covered = {place for place in places if any(_covers(hold, reason, verdict) for hold in holds.get(place, ()))}
+    return covered == places or _is_outvoted(reason, places, covered, verdict, holds)
+
+
+def _is_outvoted(reason: Reason, places: set[str], covered: set[str], verdict: Verdict, holds: Holds) -> bool:
+    """Say whether what several locations see is no matter of the target without those that are in trouble.
+
+    One location that is slow is not enough for a target that others see well, and a second one that is slow because
+    of its own network does not confirm it. Nor is a target down whenever one check is lost while a location is out.
+    """
+    doubted = {place for place in places if _is_doubted(place, verdict, holds)}
+    if reason.kind == FLAPPING:
+        return bool(doubted & covered)
+    if not doubted or doubted == places:
+        return False
+    voters = set(verdict.reported)
+    if all(reason.since_us >= holds[place][-1].from_us for place in doubted):
+        voters -= doubted  # before its trouble it saw the target well, or this would have been told
+    return not majority(len(places - doubted), len(voters))
+
+
+def _is_doubted(place: str, verdict: Verdict, holds: Holds) -> bool:
+    if place not in holds:
+        return False
+    until_us = holds[place][-1].until_us
+    return until_us is None or verdict.tick_us <= until_us + DOUBT_INTERVALS * verdict.interval_us
 
 
 def _covers(hold: Hold, reason: Reason, verdict: Verdict) -> bool:

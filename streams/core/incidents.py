@@ -86,7 +86,7 @@ class _State(msgspec.Struct, kw_only=True):
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
     silences: dict[str, Incident]
-    past: dict[str, Hold]
+    past: dict[str, tuple[Hold, ...]]
     conditions: dict[str, Condition]
     pace: Incident | None = None
 

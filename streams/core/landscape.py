@@ -6,7 +6,7 @@ from typing import Final
 
 from producers.contract import ANCHOR_CUSTOMER
 from streams.contract import Verdict, VerdictName
-from streams.core.losses import Loser, aged, begun
+from streams.core.losses import Loser, aged, begun, since
 
 SILENCE: Final = "silence"
 ONSET_INTERVALS: Final = 2
@@ -145,13 +145,14 @@ class Landscape:
             count += not undecided and seen.ticked_us(at_us) >= onset_us
         return count
 
-    def losers(self, location: str, at_us: int) -> list[Loser]:
-        """Return the targets that began to fail from a location lately, in the order of names."""
+    def losers(self, location: str, at_us: int, after_us: int) -> list[Loser]:
+        """Return the targets that began to fail from a location lately and after a time, in the order of names."""
         found = []
         for target in sorted(self.losing.get(location, ())):
             seen = self.targets[target]
             ticked_us = seen.ticked_us(at_us)
             lost = aged(seen.lost[location], (ticked_us - seen.tick_us) // seen.interval_us)
+            lost = since(lost, (ticked_us - after_us - 1) // seen.interval_us + 1)
             if begun(lost):
                 loser = Loser(
                     target=target,

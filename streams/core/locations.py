@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.contract import Incident, Verdict
 from streams.core.findings import Hold
 from streams.core.landscape import Landscape
 from streams.core.trouble import RECOUNT_US, Trouble, judge_silence, judge_trouble, tell
-from streams.policy import IncidentPolicy
+from streams.policy import DAY_US, IncidentPolicy
+
+NEVER: Final = -1
 
 
 class Wake(NamedTuple):
@@ -23,14 +25,14 @@ class Locations:
     """The landscape, and the incidents of locations that are open over it.
 
     Attributes:
-        past: The last trouble of each location that had one: detectors remember it.
+        past: The troubles that each location had within a day, the oldest in front: detectors remember them.
     """
 
     policy: IncidentPolicy
     landscape: Landscape = field(default_factory=Landscape)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     silences: dict[str, Incident] = field(default_factory=dict)
-    past: dict[str, Hold] = field(default_factory=dict)
+    past: dict[str, tuple[Hold, ...]] = field(default_factory=dict)
 
     def advance(self, at_us: int, verdicts: Iterable[Verdict], due: Iterable[str]) -> tuple[list[Incident], list[Wake]]:
         """Take in the verdicts of one event time, judge the locations that they touch and those that are due.
@@ -56,11 +58,10 @@ class Locations:
         revisions += self._judge_silences(touched, due, at_us, wakes)
         return revisions + self._tell(due, at_us), wakes
 
-    def holds(self) -> Mapping[str, Hold]:
-        """Return the locations that are in trouble or were, each with the time of which its word is not taken."""
-        return self.past | {
-            location: Hold(trouble.from_us, run=self._run(trouble)) for location, trouble in self.troubles.items()
-        }
+    def holds(self) -> Mapping[str, Sequence[Hold]]:
+        """Return by location when it was in trouble, the newest last: of that time its word is not taken."""
+        now = {location: Hold(trouble.from_us, run=self._run(trouble)) for location, trouble in self.troubles.items()}
+        return self.past | {location: (*self.past.get(location, ()), hold) for location, hold in now.items()}
 
     def _run(self, trouble: Trouble) -> int | None:
         # An outage opens only some failures later.
@@ -74,7 +75,11 @@ class Locations:
         revisions: list[Incident] = []
         for location in locations:
             before = self.troubles.get(location)
-            trouble, told = judge_trouble(before, location, self.landscape, at_us, self.policy)
+            past = self.past.get(location)
+            ended_us = past[-1].until_us if past else None
+            trouble, told = judge_trouble(
+                before, location, self.landscape, at_us, self.policy, NEVER if ended_us is None else ended_us
+            )
             revisions.extend(told)
             self._keep_trouble(location, before, trouble, at_us, wakes)
         return revisions
@@ -101,7 +106,8 @@ class Locations:
         if trouble is None:
             self.troubles.pop(location, None)
             if before is not None:
-                self.past[location] = Hold(before.from_us, at_us)
+                recent = [hold for hold in self.past.get(location, ()) if (hold.until_us or 0) > at_us - DAY_US]
+                self.past[location] = (*recent, Hold(before.from_us, at_us))
             return
         self.troubles[location] = trouble
         if before is None:

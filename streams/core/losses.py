@@ -73,6 +73,17 @@ def aged(lost: int, ticks: int) -> int:
     return (lost << ticks | ((1 << ticks) - 1) * fails) & _ALL
 
 
+def since(lost: int, ticks: int) -> int:
+    """Return what was lost of the last so many ticks; a failure that goes on since before them is none of theirs."""
+    if ticks >= TICKS:
+        return lost
+    kept = lost & ((1 << max(ticks, 0)) - 1)
+    # The run that reaches back beyond them ends at the oldest tick that was not lost.
+    while kept != 0 and lost >> (kept.bit_length()) & 1:
+        kept &= ~(1 << (kept.bit_length() - 1))
+    return kept
+
+
 def begun(lost: int) -> int:
     """Return the ticks at which failures began. Of the oldest tick that is not known."""
     return lost & ~(lost >> 1) & (_ALL >> 1)

@@ -59,17 +59,26 @@ class Trouble:
 
 
 def judge_trouble(
-    trouble: Trouble | None, location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy
+    trouble: Trouble | None, location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy, ended_us: int
 ) -> tuple[Trouble | None, Revisions]:
-    """Judge one location as of one event time. A new trouble has no cause yet: `tell` publishes it."""
+    """Judge one location as of one event time. A new trouble has no cause yet: `tell` publishes it.
+
+    Args:
+        trouble: The one that is open.
+        location: Its name.
+        landscape: All targets.
+        at_us: The event time.
+        policy: Of the installation.
+        ended_us: When the last one ended: what was lost before that is over.
+    """
     if trouble is None:
-        return _open(location, landscape, at_us, policy)
+        return _open(location, landscape, at_us, policy, ended_us), ()
     if not landscape.works(location):
         return replace(trouble, clear_since_us=None), ()
-    losers = _losers(trouble, location, landscape, at_us)
-    loses_some = still_loses(losers, landscape.reports(location))
+    losers, reporting = landscape.losers(location, at_us, trouble.out_us), landscape.reports(location)
+    loses_some = still_loses(losers, reporting)
     if loses_some and come_back(losers):
-        return replace(trouble, clear_since_us=None, run=longest_run(losers, landscape.reports(location))), ()
+        return replace(trouble, clear_since_us=None, run=longest_run(losers, reporting)), ()
     if _is_out(trouble, location, landscape, at_us, policy):
         return replace(trouble, clear_since_us=None, run=None, out_us=at_us), ()
     if loses_some:
@@ -121,27 +130,26 @@ def judge_silence(
     return incident, (incident,)
 
 
-def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy) -> tuple[Trouble | None, Revisions]:
+def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy, ended_us: int) -> Trouble | None:
     anchor = landscape.anchor(location)
     cluster = [anchor] if anchor is not None else _together(location, landscape, at_us, policy)
     if cluster:
         began_us = min(member.began_us for member in cluster)
         from_us = min(member.earliest_us for member in cluster)
-        return _new(location, at_us, began_us, from_us, max(member.interval_us for member in cluster), policy), ()
-    if OPENS * len(landscape.losing.get(location, ())) <= landscape.reports(location):
-        return None, ()  # most often: nothing to look at
-    losers = landscape.losers(location, at_us)
-    if not loses(losers, landscape.reports(location), policy):
-        return None, ()
+        return _new(location, at_us, began_us, from_us, max(member.interval_us for member in cluster), policy)
+    reporting = landscape.reports(location)
+    if OPENS * len(landscape.losing.get(location, ())) <= reporting:
+        return None  # most often: nothing to look at
+    losers = landscape.losers(location, at_us, ended_us)
+    if not loses(losers, reporting, policy):
+        return None
     began_us = min(loser.begun_us[-1] for loser in losers)
     from_us = min(loser.begun_us[-1] - ONSET_INTERVALS * loser.interval_us for loser in losers)
     trouble = _new(location, at_us, began_us, from_us, max(loser.interval_us for loser in losers), policy)
-    return replace(trouble, run=longest_run(losers, landscape.reports(location))), ()
+    return replace(trouble, run=longest_run(losers, reporting))
 
 
-def _new(
-    location: str, at_us: int, began_us: int, from_us: int, interval_us: int, policy: IncidentPolicy
-) -> Trouble:
+def _new(location: str, at_us: int, began_us: int, from_us: int, interval_us: int, policy: IncidentPolicy) -> Trouble:
     incident = new_incident(
         target=None, location=location, subject=LOCATION_TROUBLE, opened_at_us=at_us, began_at_us=began_us
     )
@@ -195,11 +203,6 @@ def _is_out(trouble: Trouble, location: str, landscape: Landscape, at_us: int, p
     return _convicts(concerned, location, landscape, trouble.incident.began_at_us, at_us, policy)
 
 
-def _losers(trouble: Trouble, location: str, landscape: Landscape, at_us: int) -> list[Loser]:
-    """Return the targets that began to fail lately, since all failed together if they did."""
-    return [loser for loser in landscape.losers(location, at_us) if loser.begun_us[0] > trouble.out_us]
-
-
 def _concerned(trouble: Trouble, location: str, landscape: Landscape) -> Iterable[Member]:
     return (member for member in landscape.members(location) if member.began_us >= trouble.from_us)
 
@@ -207,7 +210,9 @@ def _concerned(trouble: Trouble, location: str, landscape: Landscape) -> Iterabl
 def _cause(trouble: Trouble, location: str, landscape: Landscape, at_us: int, *, blind: bool) -> str | None:
     loses_some = trouble.run is not None
     signs: Sequence[Member | Loser] = (
-        _losers(trouble, location, landscape, at_us) if loses_some else list(_concerned(trouble, location, landscape))
+        landscape.losers(location, at_us, trouble.out_us)
+        if loses_some
+        else list(_concerned(trouble, location, landscape))
     )
     anchor = landscape.anchor(location) is not None
     if not signs and not anchor:

@@ -39,6 +39,8 @@ def verdict(name: VerdictName, *reasons: Reason, reported: str = "ams fra nyc", 
 
 
 LATENCY = reason("latency_level", metric="latency", locations=["ams"])
+SLOW_AT_TWO = reason("latency_level", metric="latency", locations=["ams", "fra"])
+SLOW_AT_ALL = reason("latency_level", metric="latency", locations=["ams", "fra", "nyc"])
 PARTIAL = reason("partial_failure", failure="timeout", locations=["ams"])
 RATIO = reason("failure_ratio", metric="failure_ratio", locations=["ams"])
 DISK = reason("forecast", subject="disk_free_ratio", metric="disk_free_ratio")
@@ -75,15 +77,15 @@ def test_what_a_verdict_says_of_the_service(which: Verdict, sign: Sign) -> None:
     ("which", "sign", "held"),
     [
         (verdict("failing", reason("failing"), reported="ams", failed="ams"), Sign.UNKNOWN, True),
-        (verdict("failing", reason("failing"), failed="ams fra"), Sign.FAILING, False),
+        (verdict("failing", reason("failing"), failed="ams fra nyc"), Sign.FAILING, False),
+        (verdict("failing", reason("failing"), failed="ams fra"), Sign.PARTIAL, True),  # nyc sees it well
+        (verdict("failing", reason("failing"), failed="ams fra", reported="ams fra"), Sign.FAILING, False),
         (verdict("degraded", PARTIAL, failed="ams"), Sign.HEALTHY, True),
         (verdict("degraded", PARTIAL, failed="ams", reported="ams"), Sign.UNKNOWN, True),
         (verdict("degraded", PARTIAL, RATIO, LATENCY, failed="ams"), Sign.HEALTHY, True),
-        (
-            verdict("degraded", reason("latency_level", metric="latency", locations=["ams", "fra"])),
-            Sign.DEGRADED,
-            False,
-        ),
+        (verdict("degraded", SLOW_AT_ALL), Sign.DEGRADED, False),
+        (verdict("degraded", SLOW_AT_TWO), Sign.HEALTHY, True),  # nyc sees it well, as of the trusted ones only fra
+        (verdict("degraded", SLOW_AT_TWO, reported="ams fra"), Sign.DEGRADED, False),
         (verdict("degraded", LATENCY), Sign.HEALTHY, True),
         (verdict("degraded", LATENCY, reported="ams"), Sign.UNKNOWN, True),
         (verdict("degraded", reason("metric_level", metric="load", locations=["ams"])), Sign.DEGRADED, False),
@@ -93,22 +95,22 @@ def test_what_a_verdict_says_of_the_service(which: Verdict, sign: Sign) -> None:
 )
 def test_what_a_location_in_trouble_says_is_not_taken(which: Verdict, sign: Sign, held: bool) -> None:
     """With ams in trouble: well where another location sees it well, else unknown; what others say stands."""
-    finding, is_held = service_finding(which, {"ams": Hold(SINCE_US - 1)})
+    finding, is_held = service_finding(which, {"ams": [Hold(SINCE_US - 1)]})
     assert (finding.sign, is_held) == (sign, held)
 
 
 def test_what_failed_before_the_trouble_is_taken() -> None:
     """It failed for a reason of its own."""
     failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
-    assert service_finding(failing, {"ams": Hold(SINCE_US + 1)})[0].sign is Sign.FAILING
+    assert service_finding(failing, {"ams": [Hold(SINCE_US + 1)]})[0].sign is Sign.FAILING
 
 
 def test_what_was_slow_long_before_the_trouble_is_taken() -> None:
     """The network may be slow for ten minutes before it loses checks, not for longer."""
     early = verdict("degraded", LATENCY, reported="ams")
     minutes_us = 60_000_000
-    assert service_finding(early, {"ams": Hold(SINCE_US + 10 * minutes_us)})[0].sign is Sign.UNKNOWN
-    assert service_finding(early, {"ams": Hold(SINCE_US + 10 * minutes_us + 1)})[0].sign is Sign.DEGRADED
+    assert service_finding(early, {"ams": [Hold(SINCE_US + 10 * minutes_us)]})[0].sign is Sign.UNKNOWN
+    assert service_finding(early, {"ams": [Hold(SINCE_US + 10 * minutes_us + 1)]})[0].sign is Sign.DEGRADED
 
 
 @pytest.mark.parametrize("which", [LATENCY, RATIO])
@@ -123,7 +125,7 @@ def test_what_detectors_remember_of_a_trouble_that_has_ended_is_the_locations_to
     which: Reason, from_us: int, until_us: int, sign: Sign
 ) -> None:
     """As long as they remember, and only if it began then; what fails at this very tick is the target's."""
-    holds = {"ams": Hold(from_us, until_us)}
+    holds = {"ams": [Hold(from_us, until_us)]}
     assert service_finding(verdict("degraded", which, reported="ams"), holds)[0].sign is sign
     now = verdict("degraded", PARTIAL, failed="ams")
     assert service_finding(now, holds)[0].sign is Sign.PARTIAL
@@ -142,7 +144,7 @@ def test_a_trouble_is_remembered_for_so_long_and_no_longer(
     tick_us = SINCE_US + 60_000_000
     until_us = tick_us - lasts_us - later_us
     which = reason(metric, metric=metric, locations=["ams"], since_us=until_us - 1)
-    holds = {"ams": Hold(until_us - 10, until_us)}
+    holds = {"ams": [Hold(until_us - 10, until_us)]}
     assert service_finding(verdict("degraded", which, reported="ams"), holds)[0].sign is sign
 
 
@@ -245,7 +247,7 @@ def test_an_instant_that_no_calendar_holds_is_shown_as_its_number() -> None:
 
 def test_two_locations_in_trouble_answer_each_for_the_failures_since_its_own_began() -> None:
     """Ams fails for an hour, fra since a minute: the target fails since an hour, and both are in trouble."""
-    holds = {"ams": Hold(SINCE_US - 10), "fra": Hold(SINCE_US + 3_600_000_000)}
+    holds = {"ams": [Hold(SINCE_US - 10)], "fra": [Hold(SINCE_US + 3_600_000_000)]}
     failing = verdict("failing", reason("failing"), reported="ams fra", failed="ams fra")
     since_us = {"ams": SINCE_US, "fra": SINCE_US + 3_600_000_000}
     assert service_finding(failing, holds, since_us)[0].sign is Sign.UNKNOWN
