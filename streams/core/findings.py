@@ -54,13 +54,19 @@ Holds = Mapping[str, Sequence[Hold]]
 """By location, the newest last."""
 
 
-def service_finding(verdict: Verdict, holds: Holds, failing: Mapping[str, int] | None = None) -> tuple[Finding, bool]:
+def service_finding(
+    verdict: Verdict,
+    holds: Holds,
+    failing: Mapping[str, int] | None = None,
+    told: Mapping[str, int] | None = None,
+) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
         verdict: Of one target.
-        holds: The locations that are in trouble, or were; what began earlier is not theirs.
+        holds: When locations were or are in trouble; what began earlier is not theirs.
         failing: Since when it fails, by location; where that is not known, since when the target fails.
+        told: Since when each kind of reason is told; where that is not known, since it began.
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
@@ -68,7 +74,7 @@ def service_finding(verdict: Verdict, holds: Holds, failing: Mapping[str, int] |
     if verdict.verdict == "failing":
         sign = _failing(verdict, holds, failing or {})
         return _finding(verdict, sign, () if sign is Sign.UNKNOWN else reasons), sign is not Sign.FAILING
-    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds)]
+    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds, told or {})]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
         finding = _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept)
@@ -150,7 +156,7 @@ def _failing(verdict: Verdict, holds: Holds, failing: Mapping[str, int]) -> Sign
     return Sign.PARTIAL if others else Sign.UNKNOWN
 
 
-def _is_locations(reason: Reason, verdict: Verdict, holds: Holds) -> bool:
+def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, told: Mapping[str, int]) -> bool:
     """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were."""
     places = _places(reason, verdict)
     if not places:
@@ -159,21 +165,28 @@ def _is_locations(reason: Reason, verdict: Verdict, holds: Holds) -> bool:
         return True
     if reason.kind in PRESENT or not (counts_failures(reason) or reason.metric == LATENCY):
         return False  # a reading of the target's own machine is no matter of the network
-    covered = {place for place in places if any(_covers(hold, reason, verdict) for hold in holds.get(place, ()))}
-    return covered == places or _is_outvoted(reason, places, covered, verdict, holds)
+    told_us = told.get(reason.kind, reason.since_us)
+    covered = {
+        place for place in places if any(_covers(hold, reason, verdict, told_us) for hold in holds.get(place, ()))
+    }
+    return covered == places or _is_outvoted(reason, places, covered, verdict, holds, told_us)
 
 
-def _is_outvoted(reason: Reason, places: set[str], covered: set[str], verdict: Verdict, holds: Holds) -> bool:
+def _is_outvoted(
+    reason: Reason, places: set[str], covered: set[str], verdict: Verdict, holds: Holds, told_us: int
+) -> bool:
     """Say whether what several locations see is no matter of the target without those that are in trouble.
 
     One location that is slow is not enough for a target that others see well, and a second one that is slow because
     of its own network does not confirm it. Nor is a target down whenever one check is lost while a location is out.
     """
-    doubted = {place for place in places if _is_doubted(place, verdict, holds)}
     if reason.kind == FLAPPING:
-        return bool(doubted & covered)
+        return bool(covered)
+    doubted = {place for place in places if _is_doubted(place, verdict, holds)}
     if not doubted or doubted == places:
         return False
+    if any(told_us < holds[place][-1].from_us - SLOW_BEFORE_US for place in doubted):
+        return False  # it was told before
     voters = set(verdict.reported)
     if all(reason.since_us >= holds[place][-1].from_us for place in doubted):
         voters -= doubted  # before its trouble it saw the target well, or this would have been told
@@ -187,12 +200,19 @@ def _is_doubted(place: str, verdict: Verdict, holds: Holds) -> bool:
     return until_us is None or verdict.tick_us <= until_us + DOUBT_INTERVALS * verdict.interval_us
 
 
-def _covers(hold: Hold, reason: Reason, verdict: Verdict) -> bool:
-    if reason.since_us < hold.from_us - SLOW_BEFORE_US:
+def _covers(hold: Hold, reason: Reason, verdict: Verdict, told_us: int) -> bool:
+    """Say whether a detector speaks of the time of a trouble: of what began then, or was told no sooner.
+
+    Detectors add up what they see, so the little that was odd before becomes news by what the trouble adds.
+    """
+    from_us = hold.from_us - SLOW_BEFORE_US
+    if reason.since_us < from_us and told_us < from_us:
         return False
     if hold.until_us is None:
         return True
+    if min(reason.since_us, told_us) > hold.until_us or (reason.since_us < from_us and told_us > hold.until_us):
+        return False
     lingers_us = LINGERS_INTERVALS * verdict.interval_us
     if counts_failures(reason):
         lingers_us = max(lingers_us, FAILURES_LINGER_US)
-    return reason.since_us <= hold.until_us and verdict.tick_us <= hold.until_us + lingers_us
+    return verdict.tick_us <= hold.until_us + lingers_us

@@ -22,6 +22,7 @@ class Seen:
         silent: Since when nothing comes, by location.
         failure: Why its checks fail.
         lost: Which of the last ticks failed, by location, if not by quorum elsewhere (see `losses`).
+        told: Since when each kind of reason is told.
     """
 
     verdict: VerdictName
@@ -33,6 +34,7 @@ class Seen:
     address: str
     failure: str | None
     lost: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, int] = field(default_factory=dict)
 
     def ticked_us(self, at_us: int) -> int:
         """Return its newest tick as of a time: those that are not published were there too."""
@@ -223,6 +225,7 @@ def majority(failed: int, reported: int) -> bool:
 def _seen(verdict: Verdict, known: Seen | None) -> Seen:
     began = known.failing if known is not None else {}
     silent = known.silent if known is not None else {}
+    told = known.told if known is not None else {}
     failures = [reason.failure for reason in verdict.reasons if reason.failure is not None]
     seen = Seen(
         verdict=verdict.verdict,
@@ -234,6 +237,7 @@ def _seen(verdict: Verdict, known: Seen | None) -> Seen:
         # A target that never got an address counts as one of its own.
         address=verdict.address if verdict.address is not None else verdict.target,
         failure=failures[0] if failures else None,
+        told={reason.kind: told.get(reason.kind, verdict.tick_us) for reason in verdict.reasons},
     )
     return replace(seen, lost=_lost(verdict.target, seen, known))
 
