@@ -118,17 +118,18 @@ def trouble_cause(
     return f"{line}; no other location works, so nobody sees anything" if blind else line
 
 
-def silence_cause(location: str, *, targets: Sequence[str], unseen: int, since_us: int) -> str:
-    """Return the cause of a location's silence.
+def silence_cause(locations: Sequence[str], *, targets: Sequence[str], unseen: int, since_us: int) -> str:
+    """Return the cause of a silence.
 
     Args:
-        location: Its name.
-        targets: Those that it should report and does not.
+        locations: Those that are silent.
+        targets: Those that they should report and do not.
         unseen: How many of them no other location reports either.
         since_us: The first tick that is missing.
     """
     who = f"{count(len(targets), 'target')} ({names(targets)})"
-    line = f"no checks from location {location} for {who} since {instant(since_us)}"
+    where = f"location{'s' if len(locations) > 1 else ''} {names(locations)}"
+    line = f"no checks from {where} for {who} since {instant(since_us)}"
     if unseen:
         line += f"; {count(unseen, 'target')} {'is' if unseen == 1 else 'are'} seen by nobody"
     return line

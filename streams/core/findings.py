@@ -6,11 +6,10 @@ from typing import Final, NamedTuple
 
 from streams.contract import SERVICE, Reason, Verdict
 from streams.core.flaps import FLAPPING
-from streams.core.landscape import SILENCE, majority
+from streams.core.landscape import MISSED, SILENCE, Seen, majority
 from streams.core.signs import LATENCY, PARTIAL_FAILURE, Finding, Sign, counts_failures
 from streams.policy import DAY_US, SECOND_US
 
-MISSED: Final = "missed"
 PRESENT: Final = frozenset({PARTIAL_FAILURE, "failing"})
 """Kinds of reasons that speak of this very tick and remember nothing."""
 
@@ -54,27 +53,22 @@ Holds = Mapping[str, Sequence[Hold]]
 """By location, the newest last."""
 
 
-def service_finding(
-    verdict: Verdict,
-    holds: Holds,
-    failing: Mapping[str, int] | None = None,
-    told: Mapping[str, int] | None = None,
-) -> tuple[Finding, bool]:
+def service_finding(verdict: Verdict, holds: Holds, seen: Seen | None = None) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
         verdict: Of one target.
         holds: When locations were or are in trouble; what began earlier is not theirs.
-        failing: Since when it fails, by location; where that is not known, since when the target fails.
-        told: Since when each kind of reason is told; where that is not known, since it began.
+        seen: What is known of the target: since when it fails at each location, since when each reason is told. Where
+            that is not known, since it fails or since the reason began.
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
     reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
-        sign = _failing(verdict, holds, failing or {})
+        sign = _failing(verdict, holds, seen.failing if seen is not None else {})
         return _finding(verdict, sign, () if sign is Sign.UNKNOWN else reasons), sign is not Sign.FAILING
-    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds, told or {})]
+    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds, seen)]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
         finding = _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept)
@@ -156,8 +150,12 @@ def _failing(verdict: Verdict, holds: Holds, failing: Mapping[str, int]) -> Sign
     return Sign.PARTIAL if others else Sign.UNKNOWN
 
 
-def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, told: Mapping[str, int]) -> bool:
-    """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were."""
+def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | None) -> bool:
+    """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were.
+
+    One location that is slow is not enough for a target that others see well; a second one that is slow because of its
+    own network does not confirm it, nor does one that has fallen silent.
+    """
     places = _places(reason, verdict)
     if not places:
         return False
@@ -165,32 +163,27 @@ def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, told: Mapping[
         return True
     if reason.kind in PRESENT or not (counts_failures(reason) or reason.metric == LATENCY):
         return False  # a reading of the target's own machine is no matter of the network
-    told_us = told.get(reason.kind, reason.since_us)
+    told_us = reason.since_us if seen is None else seen.told.get(reason.kind, reason.since_us)
     covered = {
         place for place in places if any(_covers(hold, reason, verdict, told_us) for hold in holds.get(place, ()))
     }
-    return covered == places or _is_outvoted(reason, places, covered, verdict, holds, told_us)
-
-
-def _is_outvoted(
-    reason: Reason, places: set[str], covered: set[str], verdict: Verdict, holds: Holds, told_us: int
-) -> bool:
-    """Say whether what several locations see is no matter of the target without those that are in trouble.
-
-    One location that is slow is not enough for a target that others see well, and a second one that is slow because
-    of its own network does not confirm it. Nor is a target down whenever one check is lost while a location is out.
-    """
-    if reason.kind == FLAPPING:
-        return bool(covered)
+    if covered == places or (reason.kind == FLAPPING and covered):
+        return True  # nor is a target down whenever one check is lost while a location is out
     doubted = {place for place in places if _is_doubted(place, verdict, holds)}
-    if not doubted or doubted == places:
-        return False
-    if any(told_us < holds[place][-1].from_us - SLOW_BEFORE_US for place in doubted):
+    if doubted == places or any(told_us < holds[place][-1].from_us - SLOW_BEFORE_US for place in doubted):
         return False  # it was told before
-    voters = set(verdict.reported)
+    absent = _absent(reason, told_us, seen)
+    # What was odd before the trouble was not told, as these saw the target well; now they cannot say.
+    voters = {*verdict.reported, *absent}
     if all(reason.since_us >= holds[place][-1].from_us for place in doubted):
-        voters -= doubted  # before its trouble it saw the target well, or this would have been told
-    return not majority(len(places - doubted), len(voters))
+        voters -= doubted
+    return bool(doubted or absent) and not majority(len(places - doubted), len(voters))
+
+
+def _absent(reason: Reason, told_us: int, seen: Seen | None) -> set[str]:
+    """Return the locations that fell silent while they saw nothing of a reason that others saw already."""
+    silent = seen.silent if seen is not None else {}
+    return {location for location, since_us in silent.items() if reason.since_us < since_us <= told_us}
 
 
 def _is_doubted(place: str, verdict: Verdict, holds: Holds) -> bool:

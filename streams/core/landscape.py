@@ -9,6 +9,7 @@ from streams.contract import Verdict, VerdictName
 from streams.core.losses import Loser, aged, begun, since
 
 SILENCE: Final = "silence"
+MISSED: Final = "missed"
 ONSET_INTERVALS: Final = 2
 """A fault began at most so many intervals before the first check that failed: one, and one that was lucky."""
 
@@ -167,11 +168,14 @@ class Landscape:
                 found.append(loser)
         return found
 
-    def silence(self, location: str) -> tuple[list[str], int, int]:
-        """Return the targets that miss a silent location, how many of them nobody sees, and since when."""
-        silent = {target: self.targets[target] for target in sorted(self.silent[location])}
+    def silence(self, locations: Iterable[str]) -> tuple[list[str], int, int]:
+        """Return the targets that miss silent locations, how many of them nobody sees, and since when."""
+        silent = {target: self.targets[target] for location in locations for target in self.silent.get(location, ())}
         unseen = sum(seen.verdict == "unknown" for seen in silent.values())
-        return list(silent), unseen, min(seen.silent[location] for seen in silent.values())
+        since_us = min(
+            seen.silent[location] for location in locations for seen in silent.values() if location in seen.silent
+        )
+        return sorted(silent), unseen, since_us
 
     def _index(self, target: str, seen: Seen, sign: int) -> set[str]:
         indexes: Iterable[tuple[dict[str, set[str]], Collection[str]]] = (
@@ -233,7 +237,7 @@ def _seen(verdict: Verdict, known: Seen | None) -> Seen:
         interval_us=verdict.interval_us,
         reported=tuple(verdict.reported),
         failing={location: began.get(location, verdict.tick_us) for location in verdict.failed},
-        silent={location: silent.get(location, since_us) for location, since_us in _silent(verdict)},
+        silent={location: silent.get(location, since_us) for location, since_us in _silent(verdict, silent)},
         # A target that never got an address counts as one of its own.
         address=verdict.address if verdict.address is not None else verdict.target,
         failure=failures[0] if failures else None,
@@ -253,11 +257,17 @@ def _lost(target: str, seen: Seen, known: Seen | None) -> dict[str, int]:
     return {location: bits for location, bits in lost.items() if bits}
 
 
-def _silent(verdict: Verdict) -> Iterable[tuple[str, int]]:
+def _silent(verdict: Verdict, known: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+    missed: set[str] = set()
     for reason in verdict.reasons:
         if reason.kind == SILENCE:
             for location in reason.locations:
                 yield location, reason.since_us
+        elif reason.kind == MISSED:
+            missed.update(reason.locations)
+    if not verdict.reported:
+        # Nobody waits any more for those that were silent before, but they are so still.
+        yield from ((location, since_us) for location, since_us in known.items() if location not in missed)
 
 
 def _suspected(target: str, seen: Seen) -> set[str]:

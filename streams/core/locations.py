@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from streams.contract import Incident, Verdict
 from streams.core.findings import Hold
 from streams.core.landscape import Landscape
-from streams.core.trouble import RECOUNT_US, Trouble, judge_silence, judge_trouble, tell
+from streams.core.trouble import RECOUNT_US, Trouble, began_together, judge_silence, judge_trouble, open_silence, tell
 from streams.policy import DAY_US, IncidentPolicy
 
 NEVER: Final = -1
@@ -25,6 +25,7 @@ class Locations:
     """The landscape, and the incidents of locations that are open over it.
 
     Attributes:
+        silences: By the incident's id; its locations are those that are silent.
         past: The troubles that each location had within a day, the oldest in front: detectors remember them.
     """
 
@@ -85,19 +86,27 @@ class Locations:
         return revisions
 
     def _judge_silences(self, touched: set[str], due: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
+        concerned = touched.union(due)
+        told = {location for known in self.silences.values() for location in known.locations}
+        new = sorted(concerned & self.landscape.silent.keys() - told)
         revisions: list[Incident] = []
-        concerned = (touched | set(due)) & (self.silences.keys() | self.landscape.silent.keys())
-        for location in sorted(concerned):
-            known = self.silences.get(location)
-            recount = location in due and known is not None and known.opened_at_us + RECOUNT_US <= at_us
-            silence, told = judge_silence(known, location, self.landscape, at_us, recount=recount)
-            revisions.extend(told)
-            if silence is None:
-                self.silences.pop(location, None)
+        for known in list(self.silences.values()):
+            joining = [location for location in new if began_together(known, location, self.landscape)]
+            new = [location for location in new if location not in joining]
+            if concerned.isdisjoint([*known.locations, *joining]):
                 continue
-            self.silences[location] = silence
-            if known is None:
-                wakes.append(Wake(at_us + RECOUNT_US, location))
+            locations = sorted(self.landscape.silent.keys() & {*known.locations, *joining})
+            recount = not told.isdisjoint(due) and known.opened_at_us + RECOUNT_US <= at_us
+            revisions += judge_silence(known, locations, self.landscape, at_us, recount=recount)
+        while new:
+            incident = open_silence(new, self.landscape, at_us)
+            new = [location for location in new if location not in incident.locations]
+            revisions.append(incident)
+            wakes.append(Wake(at_us + RECOUNT_US, incident.locations[0]))
+        for incident in revisions:
+            self.silences[incident.incident_id] = incident
+            if incident.resolved_at_us is not None:
+                del self.silences[incident.incident_id]
         return revisions
 
     def _keep_trouble(

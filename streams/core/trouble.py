@@ -27,10 +27,13 @@ from streams.core.cause import silence_cause, trouble_cause
 from streams.core.incident import Revisions, new_incident, revise
 from streams.core.landscape import ONSET_INTERVALS, Landscape, Member
 from streams.core.losses import OPENS, Loser, come_back, longest_run, loses, still_loses
-from streams.policy import IncidentPolicy
+from streams.policy import SECOND_US, IncidentPolicy
 
 LOCATION_TROUBLE: Final = "location_trouble"
 SILENCE: Final = "silence"
+TOGETHER_US: Final = 300 * SECOND_US
+"""Locations that fall silent within so long of each other are one silence: what they report to is gone."""
+
 RECOUNT_US: Final = 60_000_000
 """So long after opening, the targets are counted again: at the opening only the first few are known."""
 
@@ -106,28 +109,45 @@ def tell(
     return replace(trouble, incident=incident), (incident,)
 
 
+def open_silence(silent: Sequence[str], landscape: Landscape, at_us: int) -> Incident:
+    """Open the silence of the first of some locations, and of those that fell silent with it, as of one event time."""
+    since_us = landscape.silence(silent[:1])[2]
+    incident = new_incident(target=None, location=silent[0], subject=SILENCE, opened_at_us=at_us, began_at_us=since_us)
+    together = [location for location in silent if began_together(incident, location, landscape)]
+    cause = _silence_cause(together, landscape)
+    return msgspec.structs.replace(incident, kind="silence", cause=cause, locations=together)
+
+
+def began_together(incident: Incident, location: str, landscape: Landscape) -> bool:
+    """Say whether a location fell silent with those of a silence: then it is one."""
+    return abs(landscape.silence([location])[2] - incident.began_at_us) <= TOGETHER_US
+
+
 def judge_silence(
-    incident: Incident | None, location: str, landscape: Landscape, at_us: int, *, recount: bool
-) -> tuple[Incident | None, Revisions]:
-    """Open, recount or resolve the silence of one location, as of one event time."""
-    if location not in landscape.silent:
-        if incident is None:
-            return None, ()
-        return None, (revise(incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
-    if incident is not None and not recount:
-        return incident, ()
-    targets, unseen, since_us = landscape.silence(location)
-    cause = silence_cause(location, targets=targets, unseen=unseen, since_us=since_us)
-    if incident is None:
-        incident = new_incident(
-            target=None, location=location, subject=SILENCE, opened_at_us=at_us, began_at_us=since_us
-        )
-        incident = msgspec.structs.replace(incident, kind="silence", cause=cause, locations=[location])
-        return incident, (incident,)
+    incident: Incident, locations: Sequence[str], landscape: Landscape, at_us: int, *, recount: bool
+) -> Revisions:
+    """Recount or resolve a silence, as of one event time.
+
+    Args:
+        incident: The silence.
+        locations: Those of it that are silent now, in the order of names.
+        landscape: All targets.
+        at_us: The event time.
+        recount: Its targets are counted again, even if its locations are the same.
+    """
+    if not locations:
+        return (revise(incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
+    if not recount and locations == incident.locations:
+        return ()
+    cause = _silence_cause(locations, landscape)
     if cause == incident.cause:
-        return incident, ()
-    incident = revise(incident, "updated", updated_at_us=at_us, cause=cause)
-    return incident, (incident,)
+        return ()
+    return (revise(incident, "updated", updated_at_us=at_us, cause=cause, locations=list(locations)),)
+
+
+def _silence_cause(locations: Sequence[str], landscape: Landscape) -> str:
+    targets, unseen, since_us = landscape.silence(locations)
+    return silence_cause(locations, targets=targets, unseen=unseen, since_us=since_us)
 
 
 def _open(location: str, landscape: Landscape, at_us: int, policy: IncidentPolicy, ended_us: int) -> Trouble | None:

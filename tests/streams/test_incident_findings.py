@@ -7,6 +7,7 @@ import pytest
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
 from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
 from streams.core.findings import FAILURES_LINGER_US, LINGERS_INTERVALS, Hold, forecast_findings, service_finding
+from streams.core.landscape import Seen
 from streams.core.signs import Sign
 
 SINCE_US = 1_795_341_605_000_000
@@ -204,7 +205,7 @@ def test_the_cause_of_a_location() -> None:
         f"location ams is in trouble: its anchor check fails, since {SINCE}; "
         "no other location works, so nobody sees anything"
     )
-    assert silence_cause("ams", targets=["shop/web"], unseen=0, since_us=SINCE_US) == (
+    assert silence_cause(["ams"], targets=["shop/web"], unseen=0, since_us=SINCE_US) == (
         f"no checks from location ams for 1 target (shop/web) since {SINCE}"
     )
 
@@ -245,10 +246,26 @@ def test_an_instant_that_no_calendar_holds_is_shown_as_its_number() -> None:
     assert instant(2**61) == f"{2**61} µs"
 
 
+def seen(**fields: object) -> Seen:
+    """What is known of shop/web."""
+    values = {
+        "verdict": "degraded",
+        "tick_us": SINCE_US,
+        "interval_us": 30_000_000,
+        "reported": ("ams", "fra"),
+        "failing": {},
+        "silent": {},
+        "address": "192.0.2.1",
+        "failure": None,
+        **fields,
+    }
+    return Seen(**values)  # type: ignore[arg-type]
+
+
 def test_two_locations_in_trouble_answer_each_for_the_failures_since_its_own_began() -> None:
     """Ams fails for an hour, fra since a minute: the target fails since an hour, and both are in trouble."""
     holds = {"ams": [Hold(SINCE_US - 10)], "fra": [Hold(SINCE_US + 3_600_000_000)]}
     failing = verdict("failing", reason("failing"), reported="ams fra", failed="ams fra")
     since_us = {"ams": SINCE_US, "fra": SINCE_US + 3_600_000_000}
-    assert service_finding(failing, holds, since_us)[0].sign is Sign.UNKNOWN
-    assert service_finding(failing, holds, since_us | {"fra": SINCE_US})[0].sign is Sign.FAILING
+    assert service_finding(failing, holds, seen(failing=since_us))[0].sign is Sign.UNKNOWN
+    assert service_finding(failing, holds, seen(failing=since_us | {"fra": SINCE_US}))[0].sign is Sign.FAILING
