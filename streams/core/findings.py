@@ -53,7 +53,9 @@ Holds = Mapping[str, Sequence[Hold]]
 """By location, the newest last."""
 
 
-def service_finding(verdict: Verdict, holds: Holds, seen: Seen | None = None) -> tuple[Finding, bool]:
+def service_finding(
+    verdict: Verdict, holds: Holds, seen: Seen | None = None, hosts: Collection[str] = ()
+) -> tuple[Finding, bool]:
     """Return what a verdict says of the service, and whether a location's trouble changed that.
 
     Args:
@@ -61,14 +63,16 @@ def service_finding(verdict: Verdict, holds: Holds, seen: Seen | None = None) ->
         holds: When locations were or are in trouble; what began earlier is not theirs.
         seen: What is known of the target: since when it fails at each location, since when each reason is told. Where
             that is not known, since it fails or since the reason began.
+        hosts: Locations that are the targets' own machines: how the service is seen from outside they do not know.
     """
     if verdict.verdict == "unknown":
         return _finding(verdict, Sign.UNKNOWN, ()), False
     reasons = [reason for reason in verdict.reasons if reason.subject == SERVICE and _is_abnormal(reason)]
     if verdict.verdict == "failing":
-        sign = _failing(verdict, holds, seen.failing if seen is not None else {})
-        return _finding(verdict, sign, () if sign is Sign.UNKNOWN else reasons), sign is not Sign.FAILING
-    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds, seen)]
+        if _fails_by_trouble(verdict, holds, seen.failing if seen is not None else {}):
+            return _finding(verdict, Sign.UNKNOWN, ()), True
+        return _finding(verdict, Sign.FAILING, reasons), False
+    kept = [reason for reason in reasons if not _is_locations(reason, verdict, holds, seen, hosts)]
     if kept:
         partial = all(reason.kind == PARTIAL_FAILURE for reason in kept)
         finding = _finding(verdict, Sign.PARTIAL if partial else Sign.DEGRADED, kept)
@@ -136,21 +140,15 @@ def _troubled(holds: Holds) -> set[str]:
     return {location for location, own in holds.items() if own[-1].until_us is None}
 
 
-def _failing(verdict: Verdict, holds: Holds, failing: Mapping[str, int]) -> Sign:
-    """Return what is left of a failing verdict without the locations that are in trouble."""
+def _fails_by_trouble(verdict: Verdict, holds: Holds, failing: Mapping[str, int]) -> bool:
     # Two locations may be in trouble, one after the other: each answers for its own failures.
-    explained = {
-        location
+    return bool(verdict.failed) and all(
+        location in holds and holds[location][-1].explains(failing.get(location, verdict.since_us), verdict)
         for location in verdict.failed
-        if location in holds and holds[location][-1].explains(failing.get(location, verdict.since_us), verdict)
-    }
-    others = set(verdict.failed) - explained
-    if majority(len(others), len(set(verdict.reported) - explained)):
-        return Sign.FAILING
-    return Sign.PARTIAL if others else Sign.UNKNOWN
+    )
 
 
-def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | None) -> bool:
+def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | None, hosts: Collection[str]) -> bool:
     """Say whether a reason is that of its locations: they are in trouble, or a detector remembers that they were.
 
     One location that is slow is not enough for a target that others see well; a second one that is slow because of its
@@ -174,7 +172,7 @@ def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | N
         return False  # it was told before
     absent = _absent(reason, told_us, seen)
     # What was odd before the trouble was not told, as these saw the target well; now they cannot say.
-    voters = {*verdict.reported, *absent}
+    voters = {*verdict.reported, *absent}.difference(hosts)
     if all(reason.since_us >= holds[place][-1].from_us for place in doubted):
         voters -= doubted
     return bool(doubted or absent) and not majority(len(places - doubted), len(voters))

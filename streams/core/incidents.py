@@ -320,8 +320,9 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        seen = self._locations.landscape.targets[verdict.target]
-        finding, held = service_finding(again, self._locations.holds(), seen)
+        landscape = self._locations.landscape
+        hosts = landscape.hosts(verdict.reported)
+        finding, held = service_finding(again, self._locations.holds(), landscape.targets[verdict.target], hosts)
         revisions = self._step_service(track, verdict, finding)
         if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)

@@ -136,6 +136,11 @@ class Landscape:
         """Return how many targets a location reports."""
         return len(self.reporting.get(location, ()))
 
+    def hosts(self, locations: Collection[str]) -> set[str]:
+        """Return which of a target's locations report it alone, if others report more: its own machine."""
+        alone = {location for location in locations if self.reports(location) == 1}
+        return alone if len(alone) < len(locations) else set()
+
     def jury(self, location: str, members: Collection[str], onset_us: int, at_us: int) -> int:
         """Return how many targets can say whether a location has failed since a time.
 

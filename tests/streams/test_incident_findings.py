@@ -78,8 +78,7 @@ def test_what_a_verdict_says_of_the_service(which: Verdict, sign: Sign) -> None:
     ("which", "sign", "held"),
     [
         (verdict("failing", reason("failing"), reported="ams", failed="ams"), Sign.UNKNOWN, True),
-        (verdict("failing", reason("failing"), failed="ams fra nyc"), Sign.FAILING, False),
-        (verdict("failing", reason("failing"), failed="ams fra"), Sign.PARTIAL, True),  # nyc sees it well
+        (verdict("failing", reason("failing"), failed="ams fra"), Sign.FAILING, False),
         (verdict("failing", reason("failing"), failed="ams fra", reported="ams fra"), Sign.FAILING, False),
         (verdict("degraded", PARTIAL, failed="ams"), Sign.HEALTHY, True),
         (verdict("degraded", PARTIAL, failed="ams", reported="ams"), Sign.UNKNOWN, True),
