@@ -84,7 +84,7 @@ def service_finding(
         return _finding(verdict, Sign.UNKNOWN if unseen else Sign.HEALTHY, ()), False
     # What is wrong is the location's. Where another one sees the target well, it is well.
     doubted = {location for reason in reasons for location in _places(reason, verdict)}
-    elsewhere = set(verdict.reported) - set(verdict.failed) - doubted - _troubled(holds)
+    elsewhere = set(verdict.reported) - set(verdict.failed) - doubted - _troubled(holds) - set(hosts)
     return _finding(verdict, Sign.HEALTHY if elsewhere else Sign.UNKNOWN, ()), True
 
 
@@ -167,6 +167,8 @@ def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | N
     }
     if covered == places or (reason.kind == FLAPPING and covered):
         return True  # nor is a target down whenever one check is lost while a location is out
+    if reason.metric != LATENCY:
+        return False  # of failures all locations must agree already
     doubted = {place for place in places if _is_doubted(place, verdict, holds)}
     if doubted == places or any(told_us < holds[place][-1].from_us - SLOW_BEFORE_US for place in doubted):
         return False  # it was told before

@@ -21,7 +21,7 @@ class Seen:
     Attributes:
         failing: The tick of the first failing check in a row, by location.
         silent: Since when nothing comes, by location.
-        failure: Why its checks fail.
+        failure: Why its checks fail, or did so last.
         lost: Which of the last ticks failed, by location, if not by quorum elsewhere (see `losses`).
         told: Since when each kind of reason is told.
     """
@@ -245,7 +245,7 @@ def _seen(verdict: Verdict, known: Seen | None) -> Seen:
         silent={location: silent.get(location, since_us) for location, since_us in _silent(verdict, silent)},
         # A target that never got an address counts as one of its own.
         address=verdict.address if verdict.address is not None else verdict.target,
-        failure=failures[0] if failures else None,
+        failure=failures[0] if failures else known.failure if known is not None else None,
         told={reason.kind: told.get(reason.kind, verdict.tick_us) for reason in verdict.reasons},
     )
     return replace(seen, lost=_lost(verdict.target, seen, known))

@@ -244,6 +244,6 @@ def _cause(trouble: Trouble, location: str, landscape: Landscape, at_us: int, *,
         failures=Counter(sorted(sign.failure for sign in signs if sign.failure is not None)),
         since_us=trouble.incident.began_at_us,
         anchor=anchor,
-        blind=blind,
+        blind=blind and not loses_some,
         loses_some=loses_some,
     )

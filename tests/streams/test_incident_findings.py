@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
@@ -37,6 +38,22 @@ def verdict(name: VerdictName, *reasons: Reason, reported: str = "ams fra nyc", 
         failed=failed.split(),
         reasons=list(reasons),
     )
+
+
+def seen(**fields: object) -> Seen:
+    """What is known of shop/web."""
+    values = {
+        "verdict": "degraded",
+        "tick_us": SINCE_US,
+        "interval_us": 30_000_000,
+        "reported": ("ams", "fra"),
+        "failing": {},
+        "silent": {},
+        "address": "192.0.2.1",
+        "failure": None,
+        **fields,
+    }
+    return Seen(**values)  # type: ignore[arg-type]
 
 
 LATENCY = reason("latency_level", metric="latency", locations=["ams"])
@@ -245,22 +262,6 @@ def test_an_instant_that_no_calendar_holds_is_shown_as_its_number() -> None:
     assert instant(2**61) == f"{2**61} µs"
 
 
-def seen(**fields: object) -> Seen:
-    """What is known of shop/web."""
-    values = {
-        "verdict": "degraded",
-        "tick_us": SINCE_US,
-        "interval_us": 30_000_000,
-        "reported": ("ams", "fra"),
-        "failing": {},
-        "silent": {},
-        "address": "192.0.2.1",
-        "failure": None,
-        **fields,
-    }
-    return Seen(**values)  # type: ignore[arg-type]
-
-
 def test_two_locations_in_trouble_answer_each_for_the_failures_since_its_own_began() -> None:
     """Ams fails for an hour, fra since a minute: the target fails since an hour, and both are in trouble."""
     holds = {"ams": [Hold(SINCE_US - 10)], "fra": [Hold(SINCE_US + 3_600_000_000)]}
@@ -268,3 +269,77 @@ def test_two_locations_in_trouble_answer_each_for_the_failures_since_its_own_beg
     since_us = {"ams": SINCE_US, "fra": SINCE_US + 3_600_000_000}
     assert service_finding(failing, holds, seen(failing=since_us))[0].sign is Sign.UNKNOWN
     assert service_finding(failing, holds, seen(failing=since_us | {"fra": SINCE_US}))[0].sign is Sign.FAILING
+
+
+HOUR_US = 3_600_000_000
+
+
+@pytest.mark.parametrize("until_us", [None, SINCE_US + HOUR_US + 2])
+@pytest.mark.parametrize(
+    ("which", "told_us", "sign"),
+    [
+        (LATENCY, SINCE_US + HOUR_US + 1, Sign.UNKNOWN),
+        (RATIO, SINCE_US + HOUR_US + 1, Sign.UNKNOWN),
+        (LATENCY, SINCE_US + 60_000_000, Sign.DEGRADED),
+    ],
+)
+def test_what_is_told_only_in_a_trouble_is_its_locations(
+    which: Reason, told_us: int, sign: Sign, until_us: int | None
+) -> None:
+    """Sums that began long before become news by what the trouble adds; what was told before is the target's."""
+    one = msgspec.structs.replace(verdict("degraded", which, reported="ams"), tick_us=SINCE_US + HOUR_US + 60_000_000)
+    holds = {"ams": [Hold(SINCE_US + HOUR_US, until_us)]}
+    assert service_finding(one, holds, seen(told={which.kind: told_us}))[0].sign is sign
+
+
+@pytest.mark.parametrize(
+    ("since_us", "told_us", "sign"),
+    [
+        (SINCE_US, SINCE_US + HOUR_US, Sign.UNKNOWN),  # fra alone was slow, ams saw it well then
+        (SINCE_US, SINCE_US + 1, Sign.DEGRADED),  # both said so before
+        (SINCE_US + HOUR_US, SINCE_US + HOUR_US, Sign.DEGRADED),  # it began in the trouble: only fra can know
+    ],
+)
+def test_a_location_in_trouble_confirms_nothing(since_us: int, told_us: int, sign: Sign) -> None:
+    """Of two that see it slow one is slow by its own network. The host's own probe has no vote."""
+    slow = reason("latency_level", metric="latency", locations=["ams", "fra"], since_us=since_us)
+    one = msgspec.structs.replace(
+        verdict("degraded", slow, reported="ams fra on-web"), tick_us=SINCE_US + HOUR_US + 60_000_000
+    )
+    found, _ = service_finding(one, {"ams": [Hold(SINCE_US + HOUR_US)]}, seen(told={slow.kind: told_us}), {"on-web"})
+    assert found.sign is sign
+
+
+@pytest.mark.parametrize(
+    ("silent_us", "told_us", "sign"),
+    [(SINCE_US + 2, SINCE_US + 3, Sign.UNKNOWN), (SINCE_US + 2, SINCE_US + 1, Sign.DEGRADED), (0, 3, Sign.DEGRADED)],
+)
+def test_a_location_that_falls_silent_confirms_nothing(silent_us: int, told_us: int, sign: Sign) -> None:
+    """Fra is slow, ams saw the target well and is silent now; not if it was told before, or ams silent before."""
+    slow = reason("latency_level", metric="latency", locations=["fra"])
+    known = seen(silent={"ams": silent_us}, told={slow.kind: told_us})
+    assert service_finding(verdict("degraded", slow, reported="fra"), {}, known)[0].sign is sign
+
+
+def test_flaps_of_a_time_in_which_a_location_was_in_trouble_are_not_the_targets() -> None:
+    """With one location out, each lost check of another one makes the target look down."""
+    flaps = reason("flapping", locations=["ams", "fra"])
+    holds = {"ams": [Hold(SINCE_US - 1, SINCE_US + 1)]}
+    assert service_finding(verdict("degraded", flaps), holds)[0].sign is Sign.HEALTHY
+    assert (
+        service_finding(verdict("degraded", flaps), {"ams": [Hold(SINCE_US - 9, SINCE_US - 1)]})[0].sign
+        is Sign.DEGRADED
+    )
+
+
+def test_of_several_troubles_any_answers_for_its_own_time() -> None:
+    """The second one does not make the first one forgotten."""
+    holds = {"ams": [Hold(SINCE_US - 1, SINCE_US + 1), Hold(SINCE_US + 20_000_000, SINCE_US + 30_000_000)]}
+    assert service_finding(verdict("degraded", RATIO, reported="ams"), holds)[0].sign is Sign.UNKNOWN
+
+
+def test_a_location_that_loses_checks_explains_so_many_failures_in_a_row() -> None:
+    """The tick is two intervals after the first failure: the third in a row."""
+    failing = verdict("failing", reason("failing"), reported="ams", failed="ams")
+    for run, sign in ((3, Sign.UNKNOWN), (2, Sign.FAILING)):
+        assert service_finding(failing, {"ams": [Hold(SINCE_US - 1, run=run)]})[0].sign is sign
