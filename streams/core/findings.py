@@ -165,14 +165,13 @@ def _is_locations(reason: Reason, verdict: Verdict, holds: Holds, seen: Seen | N
     covered = {
         place for place in places if any(_covers(hold, reason, verdict, told_us) for hold in holds.get(place, ()))
     }
-    if covered == places or (reason.kind == FLAPPING and covered):
-        return True  # nor is a target down whenever one check is lost while a location is out
-    if reason.metric != LATENCY:
-        return False  # of failures all locations must agree already
+    if covered == places or reason.kind == FLAPPING:
+        return bool(covered)  # nor is a target down whenever one check is lost while a location is out
     doubted = {place for place in places if _is_doubted(place, verdict, holds)}
     if doubted == places or any(told_us < holds[place][-1].from_us - SLOW_BEFORE_US for place in doubted):
         return False  # it was told before
-    absent = _absent(reason, told_us, seen)
+    # Of failures all locations must agree already; where two are in trouble they do.
+    absent = _absent(reason, told_us, seen) if reason.metric == LATENCY else set()
     # What was odd before the trouble was not told, as these saw the target well; now they cannot say.
     voters = {*verdict.reported, *absent}.difference(hosts)
     if all(reason.since_us >= holds[place][-1].from_us for place in doubted):

@@ -332,6 +332,14 @@ def test_flaps_of_a_time_in_which_a_location_was_in_trouble_are_not_the_targets(
     )
 
 
+def test_single_failures_elsewhere_do_not_make_a_locations_losses_the_targets() -> None:
+    """Ams loses checks; fra lost one, nyc none. With fra and nyc failing too it is the target."""
+    holds = {"ams": [Hold(SINCE_US - 1)]}
+    for places, sign in (("ams fra", Sign.HEALTHY), ("ams fra nyc", Sign.DEGRADED)):
+        ratio = reason("failure_ratio", metric="failure_ratio", locations=places.split())
+        assert service_finding(verdict("degraded", ratio), holds)[0].sign is sign
+
+
 def test_of_several_troubles_any_answers_for_its_own_time() -> None:
     """The second one does not make the first one forgotten."""
     holds = {"ams": [Hold(SINCE_US - 1, SINCE_US + 1), Hold(SINCE_US + 20_000_000, SINCE_US + 30_000_000)]}
