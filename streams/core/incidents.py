@@ -26,7 +26,7 @@ from streams.core.locations import Locations
 from streams.core.pace import GRACE_US, judge_pace
 from streams.core.signs import Finding, Sign
 from streams.core.snapshot import Frozen, freeze, unpack
-from streams.core.trouble import Trouble
+from streams.core.trouble import Silence, Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
 CODE: Final = "incidents-5"
@@ -85,7 +85,7 @@ class _State(msgspec.Struct, kw_only=True):
     deferred: list[Entry]
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
-    silences: dict[str, Incident]
+    silences: dict[str, Silence]
     past: dict[str, tuple[Hold, ...]]
     conditions: dict[str, Condition]
     pace: Incident | None = None

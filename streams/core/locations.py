@@ -7,7 +7,16 @@ from typing import Final, NamedTuple
 from streams.contract import Incident, Verdict
 from streams.core.findings import Hold
 from streams.core.landscape import Landscape
-from streams.core.trouble import RECOUNT_US, Trouble, began_together, judge_silence, judge_trouble, open_silence, tell
+from streams.core.trouble import (
+    RECOUNT_US,
+    Silence,
+    Trouble,
+    began_together,
+    judge_silence,
+    judge_trouble,
+    open_silence,
+    tell,
+)
 from streams.policy import DAY_US, IncidentPolicy
 
 NEVER: Final = -1
@@ -25,14 +34,14 @@ class Locations:
     """The landscape, and the incidents of locations that are open over it.
 
     Attributes:
-        silences: By the incident's id; its locations are those that are silent.
+        silences: By the incident's id.
         past: The troubles that each location had within a day, the oldest in front: detectors remember them.
     """
 
     policy: IncidentPolicy
     landscape: Landscape = field(default_factory=Landscape)
     troubles: dict[str, Trouble] = field(default_factory=dict)
-    silences: dict[str, Incident] = field(default_factory=dict)
+    silences: dict[str, Silence] = field(default_factory=dict)
     past: dict[str, tuple[Hold, ...]] = field(default_factory=dict)
 
     def advance(self, at_us: int, verdicts: Iterable[Verdict], due: Iterable[str]) -> tuple[list[Incident], list[Wake]]:
@@ -70,7 +79,9 @@ class Locations:
 
     def open(self) -> list[Incident]:
         """Return the open incidents of locations."""
-        return [trouble.incident for trouble in self.troubles.values()] + list(self.silences.values())
+        return [trouble.incident for trouble in self.troubles.values()] + [
+            silence.incident for silence in self.silences.values()
+        ]
 
     def _judge_troubles(self, locations: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
         revisions: list[Incident] = []
@@ -87,26 +98,28 @@ class Locations:
 
     def _judge_silences(self, touched: set[str], due: Sequence[str], at_us: int, wakes: list[Wake]) -> list[Incident]:
         concerned = touched.union(due)
-        told = {location for known in self.silences.values() for location in known.locations}
+        told = {location for known in self.silences.values() for location in known.silent}
         new = sorted(concerned & self.landscape.silent.keys() - told)
         revisions: list[Incident] = []
-        for known in list(self.silences.values()):
-            joining = [location for location in new if began_together(known, location, self.landscape)]
+        for name, known in list(self.silences.items()):
+            joining = [location for location in new if began_together(known.incident, location, self.landscape)]
             new = [location for location in new if location not in joining]
-            if concerned.isdisjoint([*known.locations, *joining]):
+            if concerned.isdisjoint([*known.silent, *joining]):
                 continue
-            locations = sorted(self.landscape.silent.keys() & {*known.locations, *joining})
-            recount = not told.isdisjoint(due) and known.opened_at_us + RECOUNT_US <= at_us
-            revisions += judge_silence(known, locations, self.landscape, at_us, recount=recount)
+            silent = sorted(self.landscape.silent.keys() & {*known.silent, *joining})
+            recount = not told.isdisjoint(due) and known.incident.opened_at_us + RECOUNT_US <= at_us
+            silence, revised = judge_silence(known, silent, self.landscape, at_us, recount=recount)
+            revisions += revised
+            if silence is None:
+                del self.silences[name]
+            else:
+                self.silences[name] = silence
         while new:
-            incident = open_silence(new, self.landscape, at_us)
-            new = [location for location in new if location not in incident.locations]
-            revisions.append(incident)
-            wakes.append(Wake(at_us + RECOUNT_US, incident.locations[0]))
-        for incident in revisions:
-            self.silences[incident.incident_id] = incident
-            if incident.resolved_at_us is not None:
-                del self.silences[incident.incident_id]
+            silence = open_silence(new, self.landscape, at_us)
+            new = [location for location in new if location not in silence.silent]
+            self.silences[silence.incident.incident_id] = silence
+            revisions.append(silence.incident)
+            wakes.append(Wake(at_us + RECOUNT_US, silence.silent[0]))
         return revisions
 
     def _keep_trouble(

@@ -109,13 +109,27 @@ def tell(
     return replace(trouble, incident=incident), (incident,)
 
 
-def open_silence(silent: Sequence[str], landscape: Landscape, at_us: int) -> Incident:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Locations that fell silent together.
+
+    Attributes:
+        incident: Its locations are all that were silent in it.
+        silent: Those that are so still, in the order of names.
+    """
+
+    incident: Incident
+    silent: list[str]
+
+
+def open_silence(silent: Sequence[str], landscape: Landscape, at_us: int) -> Silence:
     """Open the silence of the first of some locations, and of those that fell silent with it, as of one event time."""
     since_us = landscape.silence(silent[:1])[2]
     incident = new_incident(target=None, location=silent[0], subject=SILENCE, opened_at_us=at_us, began_at_us=since_us)
     together = [location for location in silent if began_together(incident, location, landscape)]
     cause = _silence_cause(together, landscape)
-    return msgspec.structs.replace(incident, kind="silence", cause=cause, locations=together)
+    incident = msgspec.structs.replace(incident, kind="silence", cause=cause, locations=together)
+    return Silence(incident=incident, silent=together)
 
 
 def began_together(incident: Incident, location: str, landscape: Landscape) -> bool:
@@ -124,25 +138,28 @@ def began_together(incident: Incident, location: str, landscape: Landscape) -> b
 
 
 def judge_silence(
-    incident: Incident, locations: Sequence[str], landscape: Landscape, at_us: int, *, recount: bool
-) -> Revisions:
+    known: Silence, silent: Sequence[str], landscape: Landscape, at_us: int, *, recount: bool
+) -> tuple[Silence | None, Revisions]:
     """Recount or resolve a silence, as of one event time.
 
     Args:
-        incident: The silence.
-        locations: Those of it that are silent now, in the order of names.
+        known: The silence.
+        silent: Those of it that are silent now, in the order of names.
         landscape: All targets.
         at_us: The event time.
         recount: Its targets are counted again, even if its locations are the same.
     """
-    if not locations:
-        return (revise(incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
-    if not recount and locations == incident.locations:
-        return ()
-    cause = _silence_cause(locations, landscape)
-    if cause == incident.cause:
-        return ()
-    return (revise(incident, "updated", updated_at_us=at_us, cause=cause, locations=list(locations)),)
+    if not silent:
+        return None, (revise(known.incident, "resolved", updated_at_us=at_us, resolved_at_us=at_us),)
+    if not recount and silent == known.silent:
+        return known, ()
+    known = replace(known, silent=list(silent))
+    cause = _silence_cause(silent, landscape)
+    if cause == known.incident.cause:
+        return known, ()
+    locations = sorted({*known.incident.locations, *silent})
+    incident = revise(known.incident, "updated", updated_at_us=at_us, cause=cause, locations=locations)
+    return replace(known, incident=incident), (incident,)
 
 
 def _silence_cause(locations: Sequence[str], landscape: Landscape) -> str:
