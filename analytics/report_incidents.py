@@ -22,8 +22,8 @@ _TOUCHED: Final = """
     SELECT DISTINCT incident_id, seen
     FROM
     (
-        SELECT incident_id, assumeNotNull(location) AS place, began_at,
-               ifNull(resolved_at, fromUnixTimestamp64Micro({until_us:Int64})) AS ended_at
+        SELECT incident_id, arrayJoin(arrayDistinct(arrayPushBack(locations, assumeNotNull(location)))) AS place,
+               began_at, ifNull(resolved_at, fromUnixTimestamp64Micro({until_us:Int64})) AS ended_at
         FROM incidents
         WHERE location IS NOT NULL AND target IS NULL AND began_at < fromUnixTimestamp64Micro({until_us:Int64})
           AND (resolved_at IS NULL OR resolved_at >= fromUnixTimestamp64Micro({from_us:Int64}))

@@ -11,10 +11,10 @@ from benchmarks.detection.faults_run import Task, run
 from benchmarks.detection.kinds import KINDS, FaultKind
 from benchmarks.detection.noise import DAY_US, HOUR_US, LEAST_PROBES, QUANTILES, WEEK_HOURS, Material
 from benchmarks.detection.render import ABSENT, Series, shifted
-from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make
+from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make, told_within
 from benchmarks.detection.scoring import Score, clean_us, wilson
 from benchmarks.detection.systems import Alarm, columns_of, forewarn, three_failures
-from benchmarks.detection.traps import SHARED_TRAPS, TRAPS
+from benchmarks.detection.traps import SHARED_TRAPS, TRAPS, Place
 from benchmarks.detection.warnable import Visible
 
 MINUTELY = ((0.0, 0.0, 1.0),)
@@ -322,3 +322,27 @@ def test_the_page_holds_what_was_scored_and_keeps_the_rest(tmp_path: Path) -> No
     page.write_text("no marks")
     with pytest.raises(ValueError, match="it has no lines"):
         write({"ours": warned}, page, "the command")
+
+
+def test_a_location_whose_clock_is_wrong_tells_of_its_network_at_the_wrong_time() -> None:
+    """Its own trap is where it is; a trap of another location, or at another time, stays."""
+    network, _gap, skew = SHARED_TRAPS
+
+    def place(location: int | None, start_h: int, end_h: int, *strength: float) -> Place:
+        return Place(location=location, start_us=start_h * HOUR_US, end_us=end_h * HOUR_US, strength=strength)
+
+    early, late = (skew, place(0, 10, 20, -300.0)), (skew, place(0, 15, 16, 60.0))
+    minute_us = HOUR_US // 60
+    window = (12 * HOUR_US, 13 * HOUR_US)
+    assert told_within("skew", early[1], [early, late]) == (10 * HOUR_US, 20 * HOUR_US)
+    for location, expected in (
+        (0, (window[0] - 5 * minute_us, window[1])),
+        (1, window),
+        (None, (window[0] - 5 * minute_us, window[1])),
+    ):
+        mine = place(location, 12, 13, 0.0, 1.0)
+        assert told_within("network", mine, [(network, mine), early, late]) == expected
+    mine = place(0, 12, 16, 0.0, 1.0)
+    assert told_within("network", mine, [early, late]) == (window[0] - 5 * minute_us, 16 * HOUR_US + minute_us)
+    mine = place(0, 21, 22, 0.0, 1.0)
+    assert told_within("network", mine, [early, late]) == (21 * HOUR_US, 22 * HOUR_US)

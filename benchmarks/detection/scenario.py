@@ -145,10 +145,11 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
             target=None,
             location=None if place.location is None else locations[place.location],
             kind=kind.name,
-            start_us=place.start_us,
-            end_us=place.end_us,
+            start_us=start_us,
+            end_us=end_us,
         )
         for kind, place in places
+        for start_us, end_us in (told_within(kind.name, place, places),)
     ]
     for index, befalls in enumerate(lot):
         own = np.random.default_rng([seed, number, index])
@@ -172,6 +173,24 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
         faults=tuple(faults),
         traps=tuple(traps),
     )
+
+
+def told_within(name: str, place: Place, places: Sequence[tuple[SharedTrapKind, Place]]) -> Window:
+    """Return when a trap of the installation is by the clocks of those who tell of it.
+
+    A location whose clock is wrong tells of its network, and of its gaps, at the wrong time.
+    """
+    if name == "skew":
+        return place.start_us, place.end_us
+    by_us = [
+        round(other.strength[0] * SECOND_US)
+        for kind, other in places
+        if kind.name == "skew"
+        and place.location in (None, other.location)
+        and other.start_us < place.end_us
+        and place.start_us < other.end_us
+    ]
+    return place.start_us + min([0, *by_us]), place.end_us + max([0, *by_us])
 
 
 def _days(rng: Rng, plan: Plan) -> Window:

@@ -94,6 +94,7 @@ def trouble_cause(
     since_us: int,
     anchor: bool,
     blind: bool,
+    loses_some: bool = False,
 ) -> str:
     """Return the cause of a location's trouble.
 
@@ -105,29 +106,30 @@ def trouble_cause(
         since_us: The first failing check.
         anchor: Its own anchor check fails.
         blind: No other location works, so nobody sees anything.
+        loses_some: They fail now and then, and not for good.
     """
     signs = ["its anchor check fails"] if anchor else []
     if targets:
         kind = f" ({failures.most_common(1)[0][0]})" if failures else ""
         some = f": {names(targets)}"
-        signs.append(
-            f"{count(len(targets), 'target')} on {count(addresses, 'address', 'addresses')} fail together{kind}{some}"
-        )
+        how = "fail now and then" if loses_some else "fail together"
+        signs.append(f"{count(len(targets), 'target')} on {count(addresses, 'address', 'addresses')} {how}{kind}{some}")
     line = f"location {location} is in trouble: {'; '.join(signs)}, since {instant(since_us)}"
     return f"{line}; no other location works, so nobody sees anything" if blind else line
 
 
-def silence_cause(location: str, *, targets: Sequence[str], unseen: int, since_us: int) -> str:
-    """Return the cause of a location's silence.
+def silence_cause(locations: Sequence[str], *, targets: Sequence[str], unseen: int, since_us: int) -> str:
+    """Return the cause of a silence.
 
     Args:
-        location: Its name.
-        targets: Those that it should report and does not.
+        locations: Those that are silent.
+        targets: Those that they should report and do not.
         unseen: How many of them no other location reports either.
         since_us: The first tick that is missing.
     """
     who = f"{count(len(targets), 'target')} ({names(targets)})"
-    line = f"no checks from location {location} for {who} since {instant(since_us)}"
+    where = f"location{'s' if len(locations) > 1 else ''} {names(locations)}"
+    line = f"no checks from {where} for {who} since {instant(since_us)}"
     if unseen:
         line += f"; {count(unseen, 'target')} {'is' if unseen == 1 else 'are'} seen by nobody"
     return line

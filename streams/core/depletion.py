@@ -131,7 +131,7 @@ class Depletions:
             was: It warned before, shape (n,).
 
         Returns:
-            Which warn, shape (n,), and the time left by place, of those that were looked at and may run out.
+            Which warn, shape (n,), and the time left by place, of those that were looked at and warn or did so.
         """
         table = self.table
         first_us = table.first_us[rows]
@@ -155,6 +155,7 @@ class Depletions:
                 active[place], found[place] = True, left
                 table.calm_us[row] = NEVER
             elif was[place]:
+                found[place] = NO_BOUND  # what was said of its end is over
                 if table.calm_us[row] == NEVER:
                     table.calm_us[row] = at_us
                 active[place] &= at_us - table.calm_us[row] < CALM_US

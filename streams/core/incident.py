@@ -141,14 +141,22 @@ def _count(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> Sub
         return min(value + 1, threshold) if sign in signs else 0
 
     since_us = state.healthy_since_us if state.healthy_run > 0 else finding.tick_us
+    # Ticks of which nothing is known hold a run, but a success among them was seen: who fails since then fails anew.
+    failing = min(run(state.failing_run, policy.failure_ticks, Sign.FAILING), _failing_ticks(finding))
     return replace(
         state,
         healthy_since_us=since_us if sign is Sign.HEALTHY else None,
         healthy_run=run(state.healthy_run, policy.success_ticks, Sign.HEALTHY),
         partial_run=run(state.partial_run, policy.partial_failure_ticks, Sign.PARTIAL, Sign.DEGRADED, Sign.FAILING),
         degraded_run=run(state.degraded_run, policy.warning_ticks, Sign.DEGRADED, Sign.FAILING),
-        failing_run=run(state.failing_run, policy.failure_ticks, Sign.FAILING),
+        failing_run=failing,
     )
+
+
+def _failing_ticks(finding: Finding) -> int:
+    """Return for how many ticks a target has failed, this one included and those that nobody saw."""
+    failing = [reason.since_us for reason in finding.reasons if reason.kind == "failing"]
+    return (finding.tick_us - min([finding.since_us, *failing])) // finding.interval_us + 1
 
 
 def _warns(state: SubjectState, sign: Sign, policy: IncidentPolicy) -> bool:

@@ -26,10 +26,10 @@ from streams.core.locations import Locations
 from streams.core.pace import GRACE_US, judge_pace
 from streams.core.signs import Finding, Sign
 from streams.core.snapshot import Frozen, freeze, unpack
-from streams.core.trouble import Trouble
+from streams.core.trouble import Silence, Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-4"
+CODE: Final = "incidents-5"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1
@@ -85,8 +85,8 @@ class _State(msgspec.Struct, kw_only=True):
     deferred: list[Entry]
     targets: dict[str, Seen]
     troubles: dict[str, Trouble]
-    silences: dict[str, Incident]
-    past: dict[str, Hold]
+    silences: dict[str, Silence]
+    past: dict[str, tuple[Hold, ...]]
     conditions: dict[str, Condition]
     pace: Incident | None = None
 
@@ -320,8 +320,9 @@ class Incidents:
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
-        failing = self._locations.landscape.targets[verdict.target].failing
-        finding, held = service_finding(again, self._locations.holds(), failing)
+        landscape = self._locations.landscape
+        hosts = landscape.hosts(verdict.reported)
+        finding, held = service_finding(again, self._locations.holds(), landscape.targets[verdict.target], hosts)
         revisions = self._step_service(track, verdict, finding)
         if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)

@@ -194,8 +194,7 @@ class Judge:
         """Compare what each group is with what it was; tell what changed and what is still watched."""
         state, group, lane = self._state, turn.groups, turn.lanes
         groups = state.groups
-        slow = turn.total(turn.reported & state.latency.episodes.off[lane])
-        slow_here = (reported > 0) & (slow >= majority(reported))
+        slow_here = self._slow(turn)
         often = state.failures.groups.flagged[group]
         flaps = state.flaps.table.flagged[group]
         metric_off = turn.total(turn.reported & (state.lanes.metrics[lane] > 0)) > 0
@@ -215,6 +214,14 @@ class Judge:
         groups.address[group[turn.local[addressed]]] = turn.rows["address"][addressed]
         for place in np.flatnonzero(told).tolist():
             self._closed(turn, place)
+
+    def _slow(self, turn: Round) -> Bools:
+        """Say which groups are slow in most of their locations, shape (m,): a lost check changes nothing of that."""
+        ticks, off = self._state.ticks.lanes, self._state.latency.episodes.off[turn.lanes]
+        counts = ~ticks.silent[turn.lanes] & (ticks.last_us[turn.lanes] > NEVER)
+        counts = turn.reported | (counts & (ticks.active_us[turn.lanes] <= turn.at_us))
+        slow = turn.total(counts & off) >= majority(turn.total(counts))
+        return slow & (turn.total(turn.reported & off) > 0)
 
     def _lanes(self, turn: Round) -> Bools:
         """Note which lanes fail, and say for which that is new. Shape (n,)."""

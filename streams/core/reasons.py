@@ -121,15 +121,19 @@ def _forecast(state: State, group: int, series: list[int]) -> Reason:
     """One metric, seen from one or more locations: the shortest time left speaks."""
     table = state.forecasts.table
     where = sorted({state.registry.lanes[int(table.lane[each])][2] for each in series})
-    least = min(series, key=lambda each: (int(table.left_us[each]), state.registry.lanes[int(table.lane[each])]))
+    known = [each for each in series if table.left_us[each] != UNKNOWN_US] or series
+    least = min(known, key=lambda each: (int(table.left_us[each]), state.registry.lanes[int(table.lane[each])]))
     metric, value = state.metrics[least], float(table.last[least])
     left_us, upper_us = int(table.left_us[least]), int(table.left_upper_us[least])
     if table.kind[least] == CERTIFICATE:
         text = f"certificate has {value:.1f} days left, seen at {names(where)}"
     else:
         until = f"{span(left_us)} to {span(upper_us)}" if upper_us != UNKNOWN_US else f"{span(left_us)} or more"
-        moves = "rises" if table.kind[least] == MEMORY else "falls"
-        text = f"{metric} is {value:.1%} and {moves}, {until} left, at {names(where)}"
+        rises = table.kind[least] == MEMORY
+        moves = f"{'rises' if rises else 'falls'}, {until} left"
+        if left_us == UNKNOWN_US:
+            moves = f"{'rose' if rises else 'fell'} lately"
+        text = f"{metric} is {value:.1%} and {moves}, at {names(where)}"
     return Reason(
         kind="forecast",
         subject=metric,

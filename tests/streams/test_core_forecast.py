@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.depletion import time_left
+from streams.core.depletion import NO_BOUND, Depletions, TimeLeft, time_left
+from streams.core.policies import Policies
 from streams.policy import DAY_US, DetectPolicy
 from tests.streams.timelines import SECOND, START, Published, Row, columns, detector, expectations
 
@@ -166,6 +167,24 @@ def test_a_disk_that_fills_under_its_rotation_warns_once_until_it_is_repaired() 
     assert [d.active for d in found.deviations] == [True, False]
     assert found.deviations[0].tick_us < START + 5 * DAY_US
     assert found.deviations[1].tick_us <= START + 7 * DAY_US + 10 * MINUTE
+
+
+def test_what_was_said_of_the_end_is_taken_back_when_the_fall_stops() -> None:
+    """It warns on for a day, in case it was a pause, but a time left that has passed would page."""
+    policies = Policies(DetectPolicy(), {})
+    policies.add("main/x")
+    disk = Depletions(policies)
+    disk.table.grow(1)
+    one, active = np.zeros(1, dtype=np.intp), np.zeros(1, dtype=np.bool_)
+    left: list[TimeLeft] = []
+    fall = 0.6 - 0.3 * np.clip((minutes(4) - 3) * 12, 0.0, 1.0)
+    for minute, value in enumerate(fall):
+        at_us = np.array([START + minute * MINUTE], dtype=np.int64)
+        active, found = disk.update(one, one, at_us, np.array([value]), active)
+        left += list(found.values())
+    assert active[0]
+    assert left[0].lower_us is not None
+    assert left[-1] == NO_BOUND
 
 
 def test_memory_that_leaks_is_warned_of_while_hours_are_left() -> None:

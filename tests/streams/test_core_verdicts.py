@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from producers.contract import OUTCOME_FAILURE
+from producers.contract import OUTCOME_FAILURE, OUTCOME_MISSED, OUTCOME_SUCCESS
 from streams.core.quorum import majority
 from streams.policy import Expectations, ProbeExpectation
 from tests.streams.timelines import (
@@ -228,3 +228,21 @@ def test_no_verdict_is_published_for_a_tick_that_was_said_to_be_closed() -> None
             assert all(verdict.tick_us > promised for verdict in told.verdicts)
             promised = max([promised, *(summary.closed_through_us for summary in told.summaries)])
     assert promised > START
+
+
+@pytest.mark.parametrize("missed", [True, False])
+def test_one_location_that_is_slow_is_no_slow_target_when_another_one_misses_a_check(missed: bool) -> None:
+    """Ams is slow for an hour and fra is not: that fra misses a tick, or its check is lost, makes no majority."""
+    core, found = detector(expectations("ams", "fra")), Published()
+    rng = np.random.default_rng(1)
+    for tick in range(420):
+        slow, away = tick >= 60, tick in (200, 300)
+        ams = 20_000.0 * float(np.exp(rng.normal(0.0, 0.05))) * (20.0 if slow else 1.0)
+        fra = 20_000.0 * float(np.exp(rng.normal(0.0, 0.05)))
+        rows = [Row(tick_us=START + tick * INTERVAL, duration_us=ams)]
+        if missed or not away:
+            outcome = OUTCOME_MISSED if away else OUTCOME_SUCCESS
+            rows.append(Row(tick_us=START + tick * INTERVAL, location="fra", duration_us=fra, outcome=outcome))
+        found.add(core.apply(columns(rows)))
+    assert any(one.active for one in found.deviations)
+    assert {one.verdict for one in found.verdicts} == {"healthy"}

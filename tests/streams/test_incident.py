@@ -137,6 +137,15 @@ def test_unknown_ticks_hold_every_run() -> None:
     assert run("FFUUFHUUHH") == [Opened(4), Resolved(8)]
 
 
+def test_who_fails_since_now_fails_anew_whatever_was_held() -> None:
+    """Two F, then nobody knows but a success was seen: the next F is the first of a run."""
+    state = SubjectState(failing_run=2)
+    for tick, opens in ((10, False), (11, False), (12, True)):
+        finding = Finding(tick_us=tick, sign=Sign.FAILING, since_us=10, interval_us=1)
+        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
+        assert bool(revisions) is opens
+
+
 def test_unknown_never_resolves() -> None:
     """A target that nobody sees stays what it was."""
     assert run("FFFUUUUUUU") == [Opened(2)]
