@@ -122,7 +122,8 @@ def missed(found: Found, done: Sequence[Done]) -> list[str]:
 
 def silences(found: Found, done: Sequence[Done]) -> list[str]:
     """A location is told to be silent while its producer was away for longer than SILENCE_US, and at no other time."""
-    told = [(row["location"], row["began_at"]) for row in found.incidents if row["kind"] == "silence"]
+    silent = (row for row in found.incidents if row["kind"] == "silence")
+    told = [(location, row["began_at"]) for row in silent for location in row["locations"]]
     away = [one for one in done if one.fault.name.startswith("producer ")]
 
     def fits(one: Done, location: str, began_us: int) -> bool:

@@ -100,14 +100,14 @@ def test_missed_ticks_belong_to_a_producer_that_was_hit(play: Play) -> None:
 def test_a_silence_belongs_to_a_producer_that_was_away_for_long() -> None:
     """It must be told, and nothing else must be."""
     long, short = kill("producer ams", seconds=200), kill("producer ams", seconds=5)
-    silence = {"kind": "silence", "location": "ams", "began_at": KILLED_US + INTERVAL}
+    silence = {"kind": "silence", "locations": ["ams"], "began_at": KILLED_US + INTERVAL}
     told = replace(NOTHING, incidents=[silence])
     assert evidence.silences(told, [long]) == []
     assert evidence.silences(NOTHING, [short]) == []
     assert len(evidence.silences(NOTHING, [long])) == 1
     assert len(evidence.silences(told, [short])) == 1
     assert len(evidence.silences(told, [])) == 1
-    assert len(evidence.silences(replace(NOTHING, incidents=[silence | {"location": "fra"}]), [long])) == 2
+    assert len(evidence.silences(replace(NOTHING, incidents=[silence | {"locations": ["fra"]}]), [long])) == 2
 
 
 def test_a_summary_that_counts_a_check_twice_or_not_is_seen(play: Play) -> None:
