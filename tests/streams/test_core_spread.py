@@ -143,11 +143,15 @@ def test_what_comes_in_clumps_always_is_normal_so() -> None:
 
 def test_a_lone_location_must_have_more_of_a_tail() -> None:
     """Nobody confirms what it sees: it is flagged later than the same checks are among several, but it is."""
+
+    def growing(noise: Callable[[int], Floats]) -> Callable[[int], Floats]:
+        return lambda tick: noise(tick) * 6.0 ** (tick / 720)
+
     first = {}
     for alone in (False, True):
-        series, noise = Series(40, alone=alone), normal(40, 0.15, 1)
+        series = Series(40, alone=alone)
         series.play(normal(40, 0.15), 2 * DAY)
-        series.play(lambda tick, noise=noise: noise(tick) * 6.0 ** (tick / 720), 720)
+        series.play(growing(normal(40, 0.15, 1)), 720)
         assert len(series.flagged()) >= 36
         first[alone] = np.median([tick for tick, _ in series.flags])
     assert first[False] < first[True] < first[False] + 120
