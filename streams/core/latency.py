@@ -202,8 +202,10 @@ class Latency:
         lanes = samples.lanes
         # What innocent episodes have reached at this hour is no tail either.
         residual = samples.log_us - samples.offset - samples.excuse - self.levels.table.centre[lanes]
-        # Nor is it one if the middle moves with it: that is a matter of the drift, which knows how a day swings.
-        residual -= np.fmax(self.drifts.quick_level(lanes) - self.levels.table.centre[lanes], 0.0)
+        # Nor is it one if the middle moves with it: that is a matter of the drift, which knows how a day swings. The
+        # drift's mean follows by the half hour; until then a short swing shows in what is smoothed over minutes.
+        quick = self.drifts.quick_level(lanes) - self.levels.table.centre[lanes]
+        residual -= np.fmax(np.fmax(quick, self.together.lanes.excess[lanes]), 0.0)
         return self.spreads.update(lanes, samples.groups, samples.at_us, samples.interval_us, residual, held)
 
     def _blocks(self, samples: Samples) -> DriftChanges | None:

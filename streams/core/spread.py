@@ -7,6 +7,8 @@ two. Of checks that are slow one after another each later one counts less: that 
 sums what is above REFERENCE; how high it climbs by chance is learned from each series itself (`calibration`), so a
 series whose slow checks come in clumps gets a higher limit.
 
+A series that is its group's only one is given a small part of the false warnings: no other location confirms it.
+
 While the sum is suspicious little is learned, and nothing while the series is flagged. What stays flagged for
 `rebaseline_checks` without a row of failures is learned from then on: it is how the series is now. What was suspicious
 and passed without failures raises the limit. While the level itself is off nothing is summed: that is told already.
@@ -51,7 +53,9 @@ FURTHER: Final = 1.2
 checks normally are: more of them that are no slower are a matter of the level."""
 
 BUDGET_SHARE: Final = 1.0
-"""Of a series' false warnings: this detector's part."""
+LONE_SHARE: Final = 0.05
+"""Of a series' false warnings: this detector's part. Where a target is seen from several locations most of them must
+have the tail before anybody is warned; what one location sees by chance nobody else puts right."""
 
 POWER: Final = 0.75
 """Of the sum is calibrated: chance excursions have exponential tails, those of wandering noise heavier ones."""
@@ -179,7 +183,7 @@ class Spreads:
         """Take in successful, undisturbed checks, at most one a lane.
 
         Args:
-            lanes: Shape (n,), each at most once.
+            lanes: Shape (n,), each at most once; all of a group that are there.
             groups: Of the same.
             tick_us: Of the checks, shape (n,).
             interval_us: Of their groups, shape (n,).
@@ -193,7 +197,8 @@ class Spreads:
         slow = np.flatnonzero((residual > 0.0) & ~held)
         if slow.size == 0:
             return None
-        changes = self._judge(lanes[slow], groups[slow], tick_us[slow], interval_us[slow], residual[slow])
+        budget = self._budget(groups)[slow]
+        changes = self._judge(lanes[slow], groups[slow], tick_us[slow], interval_us[slow], residual[slow], budget)
         if changes is None:
             return None
         return SpreadChanges(slow[changes.left], slow[changes.back])
@@ -203,6 +208,12 @@ class Spreads:
         lanes = np.array([lane], dtype=np.intp)
         limit = self._limits(lanes) * self._wariness(lanes, np.array([tick_us], dtype=np.int64))
         return float(self.table.total[lane] / limit[0])
+
+    def _budget(self, groups: Rows) -> Floats:
+        """Return how many false warnings a week each lane may have: fewer if it is its group's only one."""
+        share = np.where(np.bincount(groups)[groups] == 1, LONE_SHARE, BUDGET_SHARE)
+        budget: Floats = share * self._policies.get("false_warnings_per_series_week", groups)
+        return budget
 
     def _limits(self, lanes: Rows) -> Floats:
         limit: Floats = np.maximum(self.tails.limit(lanes), 1.0) ** (1.0 / POWER)
@@ -214,7 +225,7 @@ class Spreads:
         return wariness
 
     def _judge(
-        self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats
+        self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats, budget: Floats
     ) -> SpreadChanges | None:
         table = self.table
         counts, seen = table.counts[lanes], table.seen[lanes]
@@ -241,7 +252,7 @@ class Spreads:
             who = lanes[false]
             table.wary[who] = np.minimum(WARY * self._wariness(who, tick_us[false]), MOST_WARY)
             table.wary_us[who] = tick_us[false]
-        self._calibrate(lanes, groups, tick_us, flagged, limit)
+        self._calibrate(lanes, tick_us, flagged, limit, budget)
         # Two ticks bring one check that is slower than its centre.
         settled = flagged & (away > 0.5 * self._policies.get("rebaseline_checks", groups))
         rate = np.where(flagged, 1.0 * settled, np.where(total > SUSPICIOUS * limit, SUSPICIOUS_RATE, 1.0))
@@ -253,16 +264,15 @@ class Spreads:
             return SpreadChanges(np.flatnonzero(left), np.flatnonzero(back))
         return None
 
-    def _calibrate(self, lanes: Rows, groups: Rows, tick_us: Ints, flagged: Bools, limit: Floats) -> None:
+    def _calibrate(self, lanes: Rows, tick_us: Ints, flagged: Bools, limit: Floats, budget: Floats) -> None:
         """Learn how high the sum climbs by chance: what is suspicious once it has passed."""
         table = self.table
-        budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups)
         total, was = table.total[lanes], table.watched[lanes]
         watched = flagged | (total > np.where(was, BACK, SUSPICIOUS) * limit)
         self.tails.observe(lanes, tick_us, total**POWER, watched, budget)
         over = was & ~watched
         if over.any():
-            self.tails.release(lanes[over], table.innocent[lanes[over]], np.broadcast_to(budget, over.shape)[over])
+            self.tails.release(lanes[over], table.innocent[lanes[over]], budget[over])
         table.innocent[lanes[~watched]] = True
         table.watched[lanes] = watched
 

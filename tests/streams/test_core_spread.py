@@ -19,10 +19,14 @@ POLICY = DetectPolicy()
 
 
 class Series:
-    """Tails of n series with one check each a tick; residuals are given, as if the middle were known."""
+    """Tails of n series with one check each a tick; residuals are given, as if the middle were known.
 
-    def __init__(self, count: int, *, slices: int = 1) -> None:
+    Each is of one of many locations of a target, or of its only one.
+    """
+
+    def __init__(self, count: int, *, slices: int = 1, alone: bool = False) -> None:
         self.count, self.tick = count, 0
+        self.groups = np.arange(count, dtype=np.intp) * alone
         self.spreads = Spreads(Policies(POLICY, {}))
         self.spreads.grow(count)
         self.parts = np.array_split(np.arange(count, dtype=np.intp), slices)
@@ -35,7 +39,7 @@ class Series:
             size = lanes.size
             changes = self.spreads.update(
                 lanes,
-                np.zeros(size, dtype=np.intp),
+                self.groups[lanes],
                 np.full(size, self.tick * INTERVAL_US, dtype=np.int64),
                 np.full(size, INTERVAL_US, dtype=np.int64),
                 residual[lanes],
@@ -137,6 +141,22 @@ def test_what_comes_in_clumps_always_is_normal_so() -> None:
     assert sum(tick >= 2 * DAY for tick, _ in series.flags) <= 3
 
 
+def test_a_lone_location_must_have_more_of_a_tail() -> None:
+    """Nobody confirms what it sees: it is flagged later than the same checks are among several, but it is."""
+
+    def growing(noise: Callable[[int], Floats]) -> Callable[[int], Floats]:
+        return lambda tick: noise(tick) * 6.0 ** (tick / 720)
+
+    first = {}
+    for alone in (False, True):
+        series = Series(40, alone=alone)
+        series.play(normal(40, 0.15), 2 * DAY)
+        series.play(growing(normal(40, 0.15, 1)), 720)
+        assert len(series.flagged()) >= 36
+        first[alone] = np.median([tick for tick, _ in series.flags])
+    assert first[False] < first[True] < first[False] + 120
+
+
 def test_a_wider_spread_that_stays_becomes_the_norm() -> None:
     """Flagged, learned after `rebaseline_checks` without failures, back, and flagged if it grows again."""
     series = Series(20)
@@ -173,10 +193,10 @@ def test_a_batch_is_its_parts_and_a_restored_one_continues(seed: int, slices: in
     """Bit for bit, in any cut of the lanes and at any tick."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_t(4, (500, 7)) * 0.2 * np.exp(np.linspace(0.0, 1.5, 500))[:, None]
-    whole, parts = Series(7), Series(7, slices=slices)
+    whole, parts = Series(7, alone=True), Series(7, slices=slices, alone=True)
     for tick in range(500):
         if tick == cut:
-            restored = Series(7, slices=slices)
+            restored = Series(7, slices=slices, alone=True)
             restored.tick = parts.tick
             for name in ("table", "tails"):
                 old, new = getattr(parts.spreads, name), getattr(restored.spreads, name)

@@ -61,6 +61,24 @@ def test_a_tail_is_one_also_while_the_middle_moves() -> None:
     assert tails(0.2, 3.0) >= 18
 
 
+def test_a_short_swing_of_the_whole_is_no_tail() -> None:
+    """Checks each ten seconds, a quarter slower for half an hour: over before the drift's mean has followed."""
+    count, quiet, rng = 60, 6 * 360, np.random.default_rng(7)
+    latency = Latency(policies())
+    latency.grow(count, 1)
+    lanes, zeros = np.arange(count, dtype=np.intp), np.zeros(count, dtype=np.intp)
+    flagged = np.zeros(count, dtype=np.bool_)
+    for check in range(quiet + 180):
+        # One in five checks is slow.
+        noise = rng.normal(0.0, 0.08, count) + np.where(rng.random(count) < 0.2, 0.3, 0.0)
+        at_us = np.full(count, START + check * 10 * SECOND_US, dtype=np.int64)
+        interval_us = np.full(count, 10 * SECOND_US, dtype=np.int64)
+        duration_us = NORMAL_US * np.exp(noise + (0.25 if check >= quiet else 0.0))
+        latency.update(lanes, zeros, at_us, interval_us, duration_us, np.zeros((count, len(PHASES))))
+        flagged |= latency.spreads.table.flagged[:count]
+    assert not flagged.any()
+
+
 @pytest.mark.parametrize(("days", "told"), [(1, False), (12, True)])
 def test_a_swing_is_told_once_many_days_had_none(days: int, told: bool) -> None:
     """Two fifths slower for three hours: after one quiet day that may be how it is, after twelve it is not."""
