@@ -186,23 +186,20 @@ class Member:
         """Ask whether what was missing at the start can be had by now."""
         return False
 
-    def take(self, place: Place, offset: int | None = None, *, several: int = 1) -> bool:
-        """Take in the next messages of a place together, or one that came before already."""
+    def take(self, place: Place, offset: int | None = None) -> bool:
+        """Take in the next message of a place, or one that came before already."""
         flow = self._flow_of()
         if place not in flow.positions or self.epoch != self.world.log.epoch:
             return False
-        first = flow.positions[place] + 1 if offset is None else offset
-        for number in range(first, first + several):
-            message = self.world.log.read(place, number)
-            if message is not None:
-                flow.hold(message)
-        together = list(flow.take())
-        for taken in together:
+        message = self.world.log.read(place, flow.positions[place] + 1 if offset is None else offset)
+        if message is None or not flow.hold(message):
+            return False
+        for taken in flow.take():
             if taken.missing:
                 self.world.complaints.append(f"{self}: {place} misses {taken.missing}")
             for output in taken.outputs:
                 self._enqueue(Place(output.topic, output.partition), output.value, None)
-        return bool(together)
+        return True
 
     def position(self, place: Place) -> int:
         """Return the last message that it has taken in."""

@@ -122,7 +122,7 @@ class Simulation:
         position = member.position(place)
         if position >= 0 and self.rng.random() < 0.05:
             return member.take(place, self.rng.randint(0, position))  # repeated
-        return member.take(place, several=self.rng.randint(1, 3))
+        return member.take(place)
 
     def _produce(self) -> None:
         check = f"c{len(self.produced)}"

@@ -136,9 +136,9 @@ class TestLog:
 
     __test__ = False
 
-    def __init__(self, bootstrap: str, *, partitions: int = 2) -> None:
+    def __init__(self, bootstrap: str, *, partitions: int = 2, forgetful: bool = False) -> None:
         self.bootstrap = bootstrap
-        create_topics(log_settings(bootstrap, partitions=partitions))
+        create_topics(log_settings(bootstrap, partitions=partitions, forgetful=forgetful))
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", allow_auto_create_topics=False)
         self._readers: dict[TopicPartition, tuple[KafkaConsumer, list[Any]]] = {}
 
