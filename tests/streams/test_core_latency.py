@@ -23,13 +23,18 @@ CHECKS_A_DAY = 288
 
 
 class Days:
-    """Latency of n series, one check each in five minutes; what is flagged by day."""
+    """Latency of n series, one check each in five minutes; what is flagged by day.
 
-    def __init__(self, count: int = 1, *, sigma: float = 0.05, seed: int = 0) -> None:
+    They are of one target, or each of its own.
+    """
+
+    def __init__(self, count: int = 1, *, sigma: float = 0.05, seed: int = 0, targets: int = 1) -> None:
         policies = Policies(DetectPolicy(warm_up_checks=20), {})
-        policies.add("main/x")
+        for number in range(targets):
+            policies.add(f"main/x{number}")
         self.latency = Latency(policies)
-        self.latency.grow(count, 1)
+        self.latency.grow(count, targets)
+        self.groups = np.arange(count, dtype=np.intp) % targets
         self.count, self.sigma, self.tick = count, sigma, 0
         self.rng = np.random.default_rng(seed)
         self.lanes = np.arange(count, dtype=np.intp)
@@ -42,10 +47,10 @@ class Days:
         """One check of each series, `above` its normal log latency; `share` of it by phase."""
         duration_us = NORMAL_US * np.exp(above + self.rng.normal(0.0, self.sigma, self.count))
         shares = np.array([0.1, 0.1, 0.1, 0.6, 0.1]) if share is None else share
-        zeros, ticks = np.zeros(self.count, dtype=np.intp), np.full(self.count, self.at(), dtype=np.int64)
+        ticks = np.full(self.count, self.at(), dtype=np.int64)
         interval_us = np.full(self.count, DAY_US // CHECKS_A_DAY, dtype=np.int64)
         phases = duration_us[:, None] * shares
-        self.latency.update(self.lanes, zeros, ticks, interval_us, phases.sum(axis=1), phases)
+        self.latency.update(self.lanes, self.groups, ticks, interval_us, phases.sum(axis=1), phases)
         self.tick += 1
 
     def play(self, days: float, above: Callable[[float], float] = lambda _: 0.0) -> str:
@@ -224,7 +229,7 @@ def test_profiles_stay_finite_and_bounded(blocks: list[tuple[int, float, bool]])
 def test_a_restored_state_continues_bit_for_bit(seed: int, cut: int) -> None:
     """Also alone, and under another number."""
     factor = np.exp(np.random.default_rng(seed).normal(0.0, 0.3, 900) + np.where(np.arange(900) > 600, 1.0, 0.0))
-    whole, before = Days(3, sigma=0.0), Days(1, sigma=0.0)
+    whole, before = Days(3, sigma=0.0, targets=3), Days(1, sigma=0.0)
     for check in range(900):
         if check == cut:
             after = Days(1, sigma=0.0)
