@@ -79,7 +79,7 @@ class Detector:
         return self._apply(checks.joined(parts), lane)
 
     def _known_in_time(self, parts: Sequence[CheckColumns]) -> Rows | None:
-        """Return the lanes of all checks, if all are known and no part makes a check of a later one late."""
+        """Return the lanes of all checks, if all are counted on and no part makes a check of a later one late."""
         state = self._state
         lanes = []
         for part in parts:
@@ -97,9 +97,13 @@ class Detector:
             clock_us=state.clock_us,
             patience_us=self._policy.min_silence_us,
         )
+        ticks, group = state.ticks, state.registry.group_of[lane]
+        # Of others the lateness is still being learned, or what counts is about to change: by what closes in between.
+        if not (ticks.groups.named[group].all() and (ticks.lanes.active_us[lane] == NEVER).all()):
+            return None
         later = slice(len(parts[0]), None)
-        lateness_us = state.ticks.groups.lateness_us[state.registry.group_of[lane[later]]]
-        return lane if (tick_us[later] + lateness_us > watermark_us).all() else None
+        in_time = tick_us[later] + ticks.groups.lateness_us[group[later]] > watermark_us
+        return lane if in_time.all() else None
 
     def _apply(self, columns: CheckColumns, known: Rows | None) -> Outputs:
         """Take in n checks.
