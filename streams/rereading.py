@@ -72,6 +72,9 @@ class Rereading:
                 await faust_internals.read_from(self._app, TP(*place), first)
             except IllegalStateError:
                 return  # it is taken away at this moment: `stop` follows
+            except Exception as error:  # noqa: BLE001 - it ends the worker: else the place would wait for ever, unheard
+                self._fail(error)
+                return
             await asyncio.sleep(PAUSE_S)
             if self._positions().get(place, -1) >= first:
                 self.wanted.pop(place, None)

@@ -127,6 +127,20 @@ async def test_what_the_client_skipped_is_read_again_and_not_passed_over(
     intake.forget()
 
 
+async def test_a_way_back_that_fails_ends_the_worker(log: TestLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the place would wait for what never comes, and nobody would hear of it."""
+    failed: list[BaseException] = []
+
+    async def read_from(_app: object, _place: object, _offset: int) -> None:
+        raise RuntimeError("the client is gone")
+
+    monkeypatch.setattr(faust_internals, "read_from", read_from)
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    await reading(log, Taking(included=2), fail=failed.append).take(event(6))
+    await asyncio.sleep(0.01)
+    assert [str(one) for one in failed] == ["the client is gone"]
+
+
 async def test_what_follows_closely_is_handed_over_together(log: TestLog) -> None:
     """Within a hundredth of a second, or when it is much; what is held when the places are lost is let go."""
     log.write(VERDICTS, [b"{}"] * WRITTEN)
