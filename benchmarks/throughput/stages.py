@@ -10,10 +10,9 @@ cut into messages.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final, TypeVar
 
-import numpy as np
 import psutil
 
 from analytics.sink import Sink
@@ -66,7 +65,7 @@ def measure(site: Site, load: Load) -> dict[str, float]:
         checks += len(columns)
         together.append(columns)
         if len(together) == AT_ONCE or value is messages[-1]:
-            clock.take(f"detect, {AT_ONCE} at once", lambda parts=together: other.apply(_joined(parts)))  # type: ignore[misc]
+            clock.take(f"detect, {AT_ONCE} at once", lambda parts=together: other.apply(*parts))  # type: ignore[misc]
             together = []
     asyncio.run(_store(site, messages, clock))
     return {stage: spent * 1e6 / checks for stage, spent in clock.spent.items()}
@@ -76,27 +75,6 @@ def _warm(load: Load) -> Detector:
     detector = Detector(DetectPolicy(), load.expectations(), partition=PARTITION, partitions=PARTITIONS)
     learn(detector, Known(load).checks(PARTITION, from_us=0, epoch="", before=0))
     return detector
-
-
-def _joined(parts: Sequence[CheckColumns]) -> CheckColumns:
-    """Return the checks of several messages as one; here all of them have the same phases and metrics."""
-    return CheckColumns(
-        target=list(chain.from_iterable(part.target for part in parts)),
-        probe=list(chain.from_iterable(part.probe for part in parts)),
-        kind=list(chain.from_iterable(part.kind for part in parts)),
-        location=list(chain.from_iterable(part.location for part in parts)),
-        scheduled_at_us=np.concatenate([part.scheduled_at_us for part in parts]),
-        started_at_us=np.concatenate([part.started_at_us for part in parts]),
-        duration_us=np.concatenate([part.duration_us for part in parts]),
-        outcome=np.concatenate([part.outcome for part in parts]),
-        reason=list(chain.from_iterable(part.reason for part in parts)),
-        address=list(chain.from_iterable(part.address for part in parts)),
-        http_status=list(chain.from_iterable(part.http_status for part in parts)),
-        phases={name: np.concatenate([part.phases[name] for part in parts]) for name in parts[0].phases},
-        metrics={name: np.concatenate([part.metrics[name] for part in parts]) for name in parts[0].metrics},
-        detail=list(chain.from_iterable(part.detail for part in parts)),
-        disturbed=np.concatenate([part.disturbed for part in parts]),
-    )
 
 
 async def _store(site: Site, messages: Sequence[bytes], clock: Clock) -> None:

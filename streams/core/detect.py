@@ -88,6 +88,10 @@ class Detector:
                 return None
             lanes.append(lane)
         lane = np.concatenate(lanes)
+        ticks, group = state.ticks, state.registry.group_of[lane]
+        # Of others the lateness is still being learned, or what counts is about to change: by what closes in between.
+        if not (ticks.groups.named[group].all() and (ticks.lanes.active_us[lane] == NEVER).all()):
+            return None
         tick_us = np.concatenate([part.scheduled_at_us for part in parts])
         watermark_us = foreseen(
             state.locations,
@@ -97,23 +101,18 @@ class Detector:
             clock_us=state.clock_us,
             patience_us=self._policy.min_silence_us,
         )
-        ticks, group = state.ticks, state.registry.group_of[lane]
-        # Of others the lateness is still being learned, or what counts is about to change: by what closes in between.
-        if not (ticks.groups.named[group].all() and (ticks.lanes.active_us[lane] == NEVER).all()):
-            return None
         later = slice(len(parts[0]), None)
         in_time = tick_us[later] + ticks.groups.lateness_us[group[later]] > watermark_us
         return lane if in_time.all() else None
 
-    def _apply(self, columns: CheckColumns, known: Rows | None) -> Outputs:
+    def _apply(self, columns: CheckColumns, lane: Rows | None) -> Outputs:
         """Take in n checks.
 
         Args:
             columns: The checks, at least one.
-            known: The lane of each, shape (n,); None if some may be new.
+            lane: The lane of each, shape (n,); None if some may be new.
         """
         state = self._state
-        lane = known
         if lane is None:
             lane, added = state.registry.number(columns)
             if added.lanes:
