@@ -21,7 +21,7 @@ from analytics.rollups import Rollups
 from analytics.session import Session
 from benchmarks.throughput.load import PARTITIONS, Load
 from forewarn.embedded.broker import TansuBroker
-from forewarn.embedded.process import LEAN
+from forewarn.embedded.process import LEAN, end
 from forewarn.embedded.store_process import StoreProcess
 from forewarn.leash import PARENT
 from producers.log import create_topics
@@ -169,12 +169,7 @@ class Told:
 
     def stop(self) -> None:
         """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process, hard=False, patience_s=10.0)
 
 
 def run_workers(site: Site, job: Path, names: Sequence[str], checks: int) -> Spent:

@@ -60,13 +60,16 @@ def popen(command: Sequence[str], log_file: Path, environment: Mapping[str, str]
         )
 
 
-def end(process: Process, *, hard: bool, patience_s: float) -> None:
+def end(process: Process, *, hard: bool, patience_s: float) -> bool:
     """End a process in order, or as a crash does; harmless when it has ended already.
 
     Args:
         process: Ours.
         hard: With SIGKILL at once.
         patience_s: How long an orderly end may take.
+
+    Returns:
+        Whether it ended in that time; else it was killed.
     """
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
@@ -75,3 +78,5 @@ def end(process: Process, *, hard: bool, patience_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return False
+    return True

@@ -13,6 +13,7 @@ from typing import IO, Final
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.settings import StoreSettings
 from forewarn.embedded.logs import cut_log
+from forewarn.embedded.process import end
 from forewarn.leash import PARENT
 
 START_TIMEOUT_S: Final = 30.0
@@ -117,17 +118,11 @@ class StoreProcess:
         process, self._process = self._process, None
         if process is None:
             return True
-        process.terminate()
         try:
-            process.wait(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return False
+            return end(process, hard=False, patience_s=timeout_s)
         finally:
             if process.stdout is not None:
                 process.stdout.close()
-        return True
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
