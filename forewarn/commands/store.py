@@ -112,17 +112,19 @@ def _write_json(rollups: RollupCheck | None, faults: Sequence[Fault], *, log_ask
         sys.stdout.write(json.dumps({"what": "rollup", **asdict(one)}, ensure_ascii=False) + "\n")
     for fault in faults:
         sys.stdout.write(json.dumps(asdict(fault), ensure_ascii=False) + "\n")
-    summary = {
-        "from_us": None if rollups is None else rollups.from_us,
-        "until_us": None if rollups is None else rollups.until_us,
-        "compared": None if rollups is None else rollups.compared,
-        "waiting": None if rollups is None else rollups.waiting,
-        "different": None if rollups is None else len(differences),
-        "repaired": None if rollups is None else sum(one.repaired for one in differences),
-        "faults": len(faults),
-        "log_asked": log_asked,
-    }
-    sys.stdout.write(json.dumps({"what": "summary", **summary}) + "\n")
+    summary: dict[str, int | None] = dict.fromkeys(
+        ("from_us", "until_us", "compared", "waiting", "different", "repaired")
+    )
+    if rollups is not None:
+        summary = {
+            "from_us": rollups.from_us,
+            "until_us": rollups.until_us,
+            "compared": rollups.compared,
+            "waiting": rollups.waiting,
+            "different": len(differences),
+            "repaired": sum(one.repaired for one in differences),
+        }
+    sys.stdout.write(json.dumps({"what": "summary", **summary, "faults": len(faults), "log_asked": log_asked}) + "\n")
 
 
 def _print(rollups: RollupCheck, faults: Sequence[Fault], *, log_asked: bool) -> None:

@@ -4,6 +4,7 @@ A generator stands for a piece of work that waits: at each `yield` anything else
 """
 
 import enum
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class World:
     complaints: list[str] = field(default_factory=list)
 
 
-class Member:
+class Member(ABC):
     """One process of a group, from its start to its death.
 
     Attributes:
@@ -178,9 +179,9 @@ class Member:
         self.disk.outbox.trim(self.world.store)
         return len(self.disk.outbox.entries) < before
 
+    @abstractmethod
     def load(self) -> bool:
         """Load what is known of the places; try again later if the store is away."""
-        raise NotImplementedError
 
     def look_again(self) -> bool:
         """Ask whether what was missing at the start can be had by now."""
@@ -219,14 +220,17 @@ class Member:
             self.world.tell(f"{self} commits {_shown(offsets)}: {'done' if done else 'refused'}")
         return done
 
+    @abstractmethod
     def _flow_of(self) -> Flow[Any]:
-        raise NotImplementedError
+        """Return the protocol of what it takes in."""
 
+    @abstractmethod
     def _forget(self) -> None:
-        raise NotImplementedError
+        """Forget everything: the places are lost."""
 
+    @abstractmethod
     def _save(self) -> Iterator[None]:
-        raise NotImplementedError
+        """Keep what was taken in, one step at each turn."""
 
 
 def _shown(offsets: Mapping[Place, int]) -> str:
