@@ -39,7 +39,8 @@ class _Row:
 
     verdict: str = "unknown"
     probes: dict[str, _Probe] = field(default_factory=dict)
-    reason: str = ""
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    """What the verdict says of each probe."""
 
 
 class Board:
@@ -66,7 +67,9 @@ class Board:
         elif isinstance(event, Verdict):
             row = self._row(event.target)
             row.verdict = event.verdict
-            row.reason = "; ".join(reason.text for reason in event.reasons)
+            row.reasons = {}
+            for reason in event.reasons:
+                row.reasons.setdefault(reason.probe, []).append(reason.text)
         elif isinstance(event, Incident):
             line = incident_line(event)
         elif isinstance(event, Alert):
@@ -122,10 +125,13 @@ class Board:
             if target.startswith(f"{ANCHOR_CUSTOMER}/"):
                 continue
             # As texts: a bare string would be read as markup, and `[/srv]` in it would be an error.
-            head, why = [Text(target), Text(row.verdict, STYLES[row.verdict])], Text(row.reason)
-            for name, probe in sorted(row.probes.items()) or [("–", _Probe())]:
-                table.add_row(*head, Text(name), *map(Text, self._numbers(target, name, probe)), why)
-                head, why = [Text(""), Text("")], Text("")
+            head = [Text(target), Text(row.verdict, STYLES[row.verdict])]
+            # What nobody has checked yet has a row too, if something is said of it: that it is silent.
+            for name in sorted(row.probes.keys() | row.reasons.keys()) or ["–"]:
+                numbers = self._numbers(target, name, row.probes.get(name, _Probe()))
+                why = "; ".join(row.reasons.get(name, []))
+                table.add_row(*head, Text(name), *map(Text, numbers), Text(why))
+                head = [Text(""), Text("")]
         return table
 
     def _numbers(self, target: str, name: str, probe: _Probe) -> tuple[str, str, str, str]:

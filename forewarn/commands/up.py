@@ -36,7 +36,8 @@ def up(config_file: Path, data_dir: Path, *, observe_host: str = "127.0.0.1", ob
         try:
             installation.start()
             with Screen(console(), installation, from_start=False) as screen:
-                screen.say(f"watching {len(config.targets())} targets; data in {data_dir}; end with Ctrl-C")
+                watched = len(config.targets())
+                screen.say(f"watching {watched} target{'s'[: watched != 1]}; data in {data_dir}; end with Ctrl-C")
                 if installation.observed:
                     ports = ", ".join(f"{name} {port}" for name, port in installation.observed.items())
                     screen.say(f"/healthz and /metrics on {observe_host}: up {observe_port}, {ports}")

@@ -34,9 +34,9 @@ def check(board: Board, **changes: Any) -> None:
     board.apply(pack([made], producer=made.location))
 
 
-def judge(board: Board, verdict: VerdictName, *texts: str) -> None:
+def judge(board: Board, verdict: VerdictName, *texts: str, probe: str = "front") -> None:
     """Let the board see a verdict with reasons."""
-    reasons = [Reason(kind="failing", subject="service", text=text, probe="front", since_us=NOON_US) for text in texts]
+    reasons = [Reason(kind="failing", subject="service", text=text, probe=probe, since_us=NOON_US) for text in texts]
     board.apply(
         Verdict(
             v=1,
@@ -103,9 +103,19 @@ def test_each_verdict_is_shown_with_its_reasons() -> None:
     board = Board()
     for verdict in ("healthy", "degraded", "failing", "unknown", "healthy"):
         judge(board, verdict, "first", "second")
-        assert row(board) == [verdict, "–", "–", "–", "", "0", "first; second"]
+        assert row(board) == [verdict, "front", "–", "–", "", "0", "first; second"]
     judge(board, "healthy")
-    assert row(board)[-1] == ""
+    assert row(board) == ["healthy", "–", "–", "–", "", "0", ""]
+
+
+def test_a_reason_stands_beside_the_probe_that_it_is_about() -> None:
+    """Not beside the target's first probe, which may be as well as can be."""
+    board = Board()
+    check(board, probe="certificate", kind="tcp")
+    check(board)
+    judge(board, "degraded", "slower than normal")
+    lines = [line for line in shown(board).splitlines() if "40 ms" in line]
+    assert ["slower than normal" in line for line in lines] == [False, True]
 
 
 def test_latency_is_shown_against_its_norm() -> None:
