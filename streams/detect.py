@@ -163,6 +163,8 @@ class DetectPart:
         found: list[OutMessage] = []
         batches: list[CheckColumns] = []  # that follow each other, to be judged together
         for message in messages:
+            if message.offset == 0:
+                self._detector.begin_log()
             try:
                 event = checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
             except InvalidEvent as error:

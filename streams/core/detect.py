@@ -23,7 +23,7 @@ from streams.core.series import SeriesView, series_of
 from streams.core.snapshot import Frozen
 from streams.core.state import State
 from streams.core.table import Ints, Rows
-from streams.core.watermark import FOREVER, NEVER, advance, foreseen, report
+from streams.core.watermark import FOREVER, NEVER, advance, foreseen, gathered, report
 from streams.policy import DetectPolicy, Expectations
 
 CODE: Final = whole.CODE
@@ -81,6 +81,8 @@ class Detector:
     def _known_in_time(self, parts: Sequence[CheckColumns]) -> Rows | None:
         """Return the lanes of all checks, if all are counted on and no part makes a check of a later one late."""
         state = self._state
+        if state.gathers_since_us > NEVER:
+            return None
         lanes = []
         for part in parts:
             lane = state.registry.known(part)
@@ -154,6 +156,11 @@ class Detector:
         state.locations.grow(len(state.registry.locations))
         state.locations.stopped_us[number] = max(int(state.locations.stopped_us[number]), at_us)
         return self._outputs()
+
+    def begin_log(self) -> None:
+        """The log begins anew: what was not safe yet comes again, from each location in its own time."""
+        state = self._state
+        state.gathers_since_us = max(state.clock_us, state.watermark_us)
 
     def baselines(self) -> dict[tuple[str, str, str], float]:
         """Return the latency that is normal by (target, probe, location), microseconds; none while it warms up."""
@@ -236,12 +243,7 @@ class Detector:
         """
         state = self._state
         ticks = state.ticks
-        state.watermark_us = advance(
-            state.locations,
-            before_us=state.watermark_us,
-            clock_us=state.clock_us,
-            patience_us=self._policy.min_silence_us,
-        )
+        self._advance()
         due = np.flatnonzero(ticks.groups.due_us[: ticks.groups.rows] <= state.watermark_us)
         groups = np.union1d(touched, due)
         if groups.size == 0:
@@ -260,6 +262,27 @@ class Detector:
         self._keep(runs, state.rows[~mine], groups)
         self._judge.end()
         return superfluous
+
+    def _advance(self) -> None:
+        """Move the watermark."""
+        state, patience_us = self._state, self._policy.min_silence_us
+        groups = state.ticks.groups
+        gathering = state.gathers_since_us > NEVER
+        if gathering and gathered(
+            state.locations,
+            since_us=state.gathers_since_us,
+            clock_us=state.clock_us,
+            patience_us=patience_us,
+            together_us=int(groups.interval_us[: groups.rows].min(initial=patience_us)),
+        ):
+            gathering, state.gathers_since_us = False, NEVER
+        state.watermark_us = advance(
+            state.locations,
+            before_us=state.watermark_us,
+            clock_us=state.clock_us,
+            patience_us=patience_us,
+            gathering=gathering,
+        )
 
     def _keep(self, runs: Runs, others: Structured, groups: Rows) -> None:
         """Put back what did not close, and note when it will."""

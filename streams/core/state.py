@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-11"
+CODE: Final = "detect-12"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -67,6 +67,7 @@ class State:
         self.next_uid = 0
         self.clock_us = NEVER
         self.watermark_us = NEVER
+        self.gathers_since_us = NEVER  # how far time had come when the log began anew, while locations deliver again
 
     def add(self, added: Added, born_us: int) -> None:
         """Make room for new groups and lanes.
@@ -124,7 +125,13 @@ class State:
             "addresses": self.addresses.known,
             "metrics": self.metrics,
             "metric_names": self.metric_readings.names,
-            "numbers": [self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us],
+            "numbers": [
+                self.next_uid,
+                self.clock_us,
+                self.watermark_us,
+                self.gathers_since_us,
+                self.summaries.next_us,
+            ],
             "details": list(self.details.items()),
             "counts": [
                 [slot_us, location, *both]
@@ -187,7 +194,7 @@ class State:
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
-        self.next_uid, self.clock_us, self.watermark_us, self.summaries.next_us = meta["numbers"]
+        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, self.summaries.next_us = meta["numbers"]
         self.details = dict(meta["details"])
         for slot_us, location, reported, failed in meta["counts"]:
             self.summaries.counts.setdefault(slot_us, {})[location] = (reported, failed)

@@ -8,6 +8,11 @@ A location is live if its newest tick is younger than PATIENCE by the clock. The
 one, so of two locations one that is ahead moves nothing; of three, one wrong one in any direction moves nothing. A
 single live location is followed, but never further than PATIENCE past the clock. With everything dead, the clock
 alone moves it. PATIENCE also is how long a pause of all producers (a broker that restarts) makes no check late.
+
+When a log begins anew (a broker that forgets was restarted) each producer delivers again what is not safe yet, in its
+own time: the others would carry the watermark past the last one by more than its checks may be late. So they are
+gathered first: the vote is that of the live location that is furthest behind, until all of them are together again, or
+until two times PATIENCE are over.
 """
 
 from typing import Final
@@ -41,7 +46,9 @@ def report(locations: LocationTable, location: Rows, tick_us: Ints) -> None:
     np.maximum.at(locations.newest_us, location, tick_us)
 
 
-def advance(locations: LocationTable, *, before_us: int, clock_us: int, patience_us: int) -> int:
+def advance(
+    locations: LocationTable, *, before_us: int, clock_us: int, patience_us: int, gathering: bool = False
+) -> int:
     """Return the watermark, never less than `before_us`.
 
     Args:
@@ -49,8 +56,25 @@ def advance(locations: LocationTable, *, before_us: int, clock_us: int, patience
         before_us: The last watermark, or NEVER.
         clock_us: The newest clock event, or NEVER.
         patience_us: After so long without a tick a location has no vote.
+        gathering: The log has begun anew and not all locations have delivered again.
     """
-    return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us)
+    return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us, gathering=gathering)
+
+
+def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience_us: int, together_us: int) -> bool:
+    """Say whether all live locations have delivered again since the log began anew, or had time enough to.
+
+    Args:
+        locations: Their newest ticks.
+        since_us: How far time had come then.
+        clock_us: The newest clock event.
+        patience_us: After so long without a tick a location has no vote.
+        together_us: How far apart they may be.
+    """
+    if clock_us >= since_us + 2 * patience_us:
+        return True
+    live = _live(locations.newest_us[: locations.rows], clock_us, patience_us)
+    return live.size > 0 and live[0] > since_us and _median(live) - live[0] <= together_us
 
 
 def foreseen(
@@ -59,15 +83,24 @@ def foreseen(
     """Return the watermark that `advance` would return after a `report` of n more checks; nothing is changed."""
     newest_us = locations.newest_us[: locations.rows].copy()
     np.maximum.at(newest_us, location, tick_us)
-    return _vote(newest_us, before_us, clock_us, patience_us)
+    return _vote(newest_us, before_us, clock_us, patience_us, gathering=False)
 
 
-def _vote(newest_us: Ints, before_us: int, clock_us: int, patience_us: int) -> int:
-    live = np.sort(newest_us[newest_us > clock_us - patience_us])
+def _live(newest_us: Ints, clock_us: int, patience_us: int) -> Ints:
+    """Return the newest ticks of the live locations, ascending."""
+    return np.sort(newest_us[newest_us > clock_us - patience_us])
+
+
+def _median(live: Ints) -> int:
+    return int(live[(live.size - 1) // 2])
+
+
+def _vote(newest_us: Ints, before_us: int, clock_us: int, patience_us: int, *, gathering: bool) -> int:
+    live = _live(newest_us, clock_us, patience_us)
     mark_us = max(before_us, clock_us - patience_us)
     if live.size == 0:
         return mark_us
-    vote_us = int(live[(live.size - 1) // 2])
+    vote_us = int(live[0]) if gathering else _median(live)
     if live.size == 1 and clock_us > NEVER:
         vote_us = min(vote_us, clock_us + patience_us)
     return max(mark_us, vote_us)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from producers.contract import CheckColumns
+from streams.core.detect import Detector
 from streams.core.watermark import NEVER, LocationTable, advance
 from tests.streams.timelines import INTERVAL, SECOND, START, TARGET, Published, Row, columns, detector, expectations
 
@@ -97,3 +99,71 @@ def test_a_dead_location_delays_ticks_only_until_it_counts_as_silent() -> None:
     ]
     # Down at every other tick is flapping: between two failing ticks the target is up, and not well.
     assert [verdict.verdict for verdict in closed.verdicts[-4:]] == ["degraded", "failing"] * 2
+
+
+PLACES = ("ams", "fra", "nyc")
+
+
+def known_log(until: int = 20) -> Detector:
+    """Return a detector that has judged so many ticks of three locations, each told to it with the time."""
+    core = detector(expectations(*PLACES))
+    for tick in range(until):
+        core.apply(ticks_of(*PLACES, ticks=range(tick, tick + 1)))
+        core.clock(START + tick * INTERVAL)
+    return core
+
+
+def ticks_of(*locations: str, ticks: range) -> CheckColumns:
+    """Return one check of each tick and location; fra and ams fail at tick 22."""
+    return columns(
+        [
+            Row(tick_us=START + tick * INTERVAL, location=location, outcome=int(tick == 22 and location != "nyc"))
+            for tick in ticks
+            for location in locations
+        ]
+    )
+
+
+@pytest.mark.parametrize(("begins_anew", "late", "verdict"), [(True, 0, "failing"), (False, 10, "degraded")])
+def test_when_the_log_begins_anew_nobody_is_late_who_delivers_after_the_others(
+    begins_anew: bool, late: int, verdict: str
+) -> None:
+    """Ams comes back when the others have delivered two minutes already; a restart in between changes nothing."""
+    core, found = known_log(), Published()
+    if begins_anew:
+        core.begin_log()
+    for tick in range(18, 24):
+        found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
+    found.add(core.apply(ticks_of("fra", "nyc", ticks=range(24, 30)), ticks_of("nyc", ticks=range(30, 31))))
+    again = detector(expectations(*PLACES))
+    again.restore(core.snapshot())
+    found.add(again.apply(ticks_of("ams", ticks=range(18, 26)), ticks_of("ams", ticks=range(26, 30))))
+    found.add(again.clock(START + 29 * INTERVAL))
+    assert found.late == late
+    assert {one.verdict for one in found.verdicts if one.tick_us == START + 22 * INTERVAL} == {verdict}
+    if begins_anew:
+        assert again.apply(ticks_of("fra", "nyc", ticks=range(30, 33))).late == 0
+        assert again.apply(ticks_of("ams", ticks=range(30, 31))).late == 1  # all are together: late is late again
+
+
+def test_who_does_not_come_back_is_waited_for_two_minutes_at_most() -> None:
+    """Ams is dead when the log begins anew. Its silence is seen, and the others are judged without it."""
+    core, found = known_log(), Published()
+    core.begin_log()
+    for tick in range(20, 33):
+        found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
+        found.add(core.clock(START + tick * INTERVAL))
+    assert [verdict.verdict for verdict in found.verdicts if verdict.tick_us == START + 22 * INTERVAL] == ["degraded"]
+    assert core.apply(ticks_of("ams", ticks=range(28, 29))).late == 1
+
+
+def test_a_location_whose_clock_is_behind_is_not_gathered_for_ever() -> None:
+    """Nyc's clock is half a minute behind: it is live, and never together with the others."""
+    core = known_log()
+    core.begin_log()
+    late = 0
+    for tick in range(20, 36):
+        late += core.apply(ticks_of("ams", "fra", ticks=range(tick, tick + 1))).late
+        late += core.apply(ticks_of("nyc", ticks=range(tick - 3, tick - 2))).late
+        core.clock(START + tick * INTERVAL)
+    assert late > 0
