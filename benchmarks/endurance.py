@@ -6,9 +6,9 @@ and sink with their snapshots (local copies and store), and the embedded store a
 Faust, the broker and the probes (`benchmarks.one_machine` runs those). Every target slows down for an hour a week and
 fails for some minutes each day, so deviations, incidents and alerts are made all the time.
 
-After each simulated day: memory of both processes, open file descriptors, bytes on disk. `flat` says that a usual day of
-the last third has no more memory, descriptors, spool or snapshots (within 5 %) than one of the middle third; the store's
-rows grow, by design, until their time to live. The last line is JSON.
+After each simulated day: memory of both processes, open file descriptors, bytes on disk. `flat` says that a usual day
+of the last third has no more memory, descriptors, spool or snapshots (within 5 %) than one of the middle third; the
+store's rows grow, by design, until their time to live. The last line is JSON.
 """
 
 import argparse
