@@ -9,6 +9,7 @@ messages interleave, as long as none lags by more than the lateness; and even th
 made up.
 """
 
+import bisect
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.trouble import Silence, Trouble
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-5"
+CODE: Final = "incidents-6"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1
@@ -58,13 +59,13 @@ class Track:
     """One target.
 
     Attributes:
-        taken_us: Its last tick; what comes at or before it is a redelivery.
-        waiting: Ticks whose service is not judged yet.
+        judged_us: The last tick that was judged; what comes at or before it is a redelivery.
+        waiting: Ticks that are not judged yet, ascending.
         echo: The last verdict, to be judged again at `echo_us` if none comes: a tick without one is like the last
             that was published, and a location's trouble may have ended since.
     """
 
-    taken_us: int = NEVER
+    judged_us: int = NEVER
     waiting: list[int] = field(default_factory=list)
     service: SubjectState = field(default_factory=SubjectState)
     forecasts: dict[str, SubjectState] = field(default_factory=dict)
@@ -228,9 +229,10 @@ class Incidents:
 
     def _take(self, verdict: Verdict) -> list[Incident]:
         track = self._tracks.setdefault(verdict.target, Track())
-        if verdict.tick_us <= track.taken_us:
+        if verdict.tick_us <= track.judged_us or verdict.tick_us in track.waiting:
             return []
-        track.taken_us = verdict.tick_us
+        # Not always the newest: in a new log, who judged the target before may deliver again after who judges it now.
+        bisect.insort(track.waiting, verdict.tick_us)
         self._lateness_us = max(self._lateness_us, verdict.lateness_us)
         entry = Entry(verdict.tick_us, VERDICT, verdict.target, verdict.lateness_us, verdict)
         heapq.heappush(self._queue, entry)
@@ -238,9 +240,7 @@ class Incidents:
             return []  # it speaks of its location, not of a service
         if track.echo_us is not None and verdict.tick_us <= track.echo_us:
             track.echo_us = track.echo = None
-        # Ticks of the service are judged in order, with those of all others.
-        track.waiting.append(verdict.tick_us)
-        return self._step_forecasts(track, verdict)
+        return self._step_forecasts(track, verdict) if verdict.tick_us == track.waiting[-1] else []
 
     def _release(self) -> list[Incident]:
         """Judge what no partition can add to any more, in the order of event time."""
@@ -294,12 +294,13 @@ class Incidents:
         return revisions
 
     def _judge(self, verdict: Verdict) -> list[Incident]:
-        if is_anchor(verdict.target):
-            return []  # it speaks of its location, not of a service
         track = self._tracks[verdict.target]
         # Its own partition is past them, or this one would not be here.
         revisions = self._catch_up(track, verdict.tick_us)
-        track.waiting.pop(0)
+        track.waiting.remove(verdict.tick_us)
+        if is_anchor(verdict.target):
+            track.judged_us = verdict.tick_us
+            return []  # it speaks of its location, not of a service
         return revisions + self._judge_at(track, verdict, verdict.tick_us)
 
     def _catch_up(self, track: Track, before_us: int) -> list[Incident]:
@@ -319,6 +320,7 @@ class Incidents:
         return self._judge_at(track, verdict, entry.tick_us)
 
     def _judge_at(self, track: Track, verdict: Verdict, tick_us: int) -> list[Incident]:
+        track.judged_us = tick_us
         again = msgspec.structs.replace(verdict, tick_us=tick_us)
         landscape = self._locations.landscape
         hosts = landscape.hosts(verdict.reported)

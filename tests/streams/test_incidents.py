@@ -105,6 +105,20 @@ def test_a_redelivered_verdict_changes_nothing() -> None:
     assert often.snapshot() == once.snapshot()
 
 
+def test_verdicts_of_one_target_may_come_in_any_order_while_they_wait() -> None:
+    """In a new log a worker that judged the target before may deliver again after the one that judges it now."""
+    installation = Installation(rows=lone("SSFFFFFFFFFFSSSS"))
+    as_usual, shuffled = incidents_of(installation), incidents_of(installation)
+    messages = merged(installation.messages())
+    verdicts = [one for one in messages if isinstance(one, Verdict)]
+    summaries = [one for one in messages if isinstance(one, TickSummary)]
+    told = [revision for one in [*verdicts, *summaries] for revision in as_usual.apply(one)]
+    again = [*verdicts[5:], *verdicts[3:], *verdicts[:7]]
+    assert [revision for one in [*again, *summaries] for revision in shuffled.apply(one)] == told
+    assert any(revision.kind == "outage" for revision in told)
+    assert shuffled.freeze().pack() == as_usual.freeze().pack()
+
+
 def test_one_location_in_trouble_is_one_incident_and_nobody_is_paged() -> None:
     """Three targets that only ams sees failing: ams is in trouble, the targets are well."""
     installation = Installation(rows=three("SSFFFFFFFFSSSSSS"))

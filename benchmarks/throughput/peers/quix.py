@@ -3,6 +3,7 @@
 The detector's state is in memory: its own State (changelog topics) did not work with the embedded broker.
 """
 
+import tempfile
 from typing import Any
 
 from quixstreams import Application
@@ -26,6 +27,12 @@ class Rows(BatchingSink):
 def main() -> None:
     """Run until ended."""
     one = peer()
+    with tempfile.TemporaryDirectory() as state_dir:  # its default is one below the working directory, for all
+        run(one, state_dir)
+
+
+def run(one: Peer, state_dir: str) -> None:
+    """Consume until ended."""
     app = Application(
         broker_address=one.bootstrap,
         consumer_group=one.group,
@@ -33,6 +40,7 @@ def main() -> None:
         commit_interval=1.0,
         commit_every=0,
         use_changelog_topics=False,
+        state_dir=state_dir,
         consumer_extra_config={"check.crcs": False, "queued.max.messages.kbytes": 65536},
         loglevel="WARNING",
     )
