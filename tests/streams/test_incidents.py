@@ -112,9 +112,10 @@ def test_verdicts_of_one_target_may_come_in_any_order_while_they_wait() -> None:
     messages = merged(installation.messages())
     verdicts = [one for one in messages if isinstance(one, Verdict)]
     summaries = [one for one in messages if isinstance(one, TickSummary)]
-    told = [revision for one in [*verdicts, *summaries] for revision in as_usual.apply(one)]
-    again = [*verdicts[5:], *verdicts[3:], *verdicts[:7]]
-    assert [revision for one in [*again, *summaries] for revision in shuffled.apply(one)] == told
+    in_order: list[Verdict | TickSummary] = [*verdicts, *summaries]
+    out_of_order: list[Verdict | TickSummary] = [*verdicts[5:], *verdicts[3:], *verdicts[:7], *summaries]
+    told = [revision for one in in_order for revision in as_usual.apply(one)]
+    assert [revision for one in out_of_order for revision in shuffled.apply(one)] == told
     assert any(revision.kind == "outage" for revision in told)
     assert shuffled.freeze().pack() == as_usual.freeze().pack()
 
