@@ -35,10 +35,13 @@ GRACE_US: Final = 60 * SECOND_US
 """So long after its explanation ended a target may still be ill: it is checked later, and has to recover itself."""
 
 PLACE_INTERVALS: Final = 10
+PLACE_WINDOW_INTERVALS: Final = 30
+PLACE_WINDOW_US: Final = 1200 * SECOND_US
 CROWD: Final = 4
 PATIENCE_INTERVALS: Final = 5
-"""Targets at one location are explained by each other from so many on, and before that for so long: what slows a
-location down is seen at all its targets within minutes."""
+"""Targets at one location are explained by each other from so many on that began within that window, and before that
+for so long: what slows a location down is seen at all its targets within minutes. Of a hundred targets that one
+location alone sees some are always ill, one after the other: each for a reason of its own."""
 
 PLACE_GRACE_INTERVALS: Final = 180
 """Detectors of latency come back one after the other."""
@@ -295,8 +298,9 @@ class Companies:
         earliest_us = condition.began_us - max(PLACE_INTERVALS * interval_us, TOGETHER_US)
         if finding.since_us < earliest_us:
             return False
+        window_us = max(PLACE_WINDOW_INTERVALS * interval_us, PLACE_WINDOW_US)
         others = (name for name in self._index.get(("at", place), set()) if name != target)
-        together = (name for name in others if self.conditions[name].began_us >= earliest_us)
+        together = (name for name in others if abs(self.conditions[name].began_us - finding.since_us) <= window_us)
         if sum(1 for _name in islice(together, CROWD - 1)) == CROWD - 1:
             return True
         return finding.tick_us <= condition.opened_us + PATIENCE_INTERVALS * interval_us
