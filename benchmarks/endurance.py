@@ -39,8 +39,8 @@ from producers.outbox import Outbox
 from streams.alerts import AlertsGroup, AlertsPart
 from streams.codec import encode
 from streams.contract import Alert
-from streams.core.incidents import CODE as INCIDENTS_CODE
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import CODE as INCIDENTS_CODE
+from streams.core.incidents.incidents import Incidents
 from streams.detect import DetectGroup
 from streams.group import Assigned, Group, LogMessage, OutMessage, Place
 from streams.incidents import IncidentsGroup, IncidentsPart

@@ -39,7 +39,7 @@ from aiohttp import web
 from kafka import KafkaConsumer, TopicPartition
 
 from analytics.client import connect
-from forewarn.config import load
+from forewarn.config.config import load
 from forewarn.up import Installation
 from producers.errors import ForewarnError
 from producers.log_client import connect as connect_log

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from forewarn.config import Config
+from forewarn.config.config import Config
 from streams.core.detect import CODE, Detector
 from streams.detect import GROUP
 from streams.local_state import LocalStateStore

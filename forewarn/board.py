@@ -13,7 +13,7 @@ from rich.text import Text
 from forewarn.telling import Telling, latency_text, over_locations, telling
 from producers.contract import ANCHOR_CUSTOMER, CheckBatch, Outcome
 from streams.contract import Alert, Deviation, Incident, Verdict
-from streams.core.alert_text import quantity, subject
+from streams.core.alerting.text import quantity, subject
 
 STYLES: Final = {"healthy": "green", "degraded": "yellow", "failing": "bold red", "unknown": "magenta"}
 _EVENT_STYLES: Final = {"opened": "yellow", "escalated": "bold red", "updated": "", "resolved": "green"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from forewarn.commands.schema import config_schema
-from forewarn.config_text import DURATION_PATTERN, SIZE_PATTERN
+from forewarn.config.text import DURATION_PATTERN, SIZE_PATTERN
 
 _INTRODUCTION: Final = """\
 # The config file

@@ -13,7 +13,7 @@ from producers.contract import CheckBatch, CheckMessage, ProducerStopped
 from producers.errors import InvalidEvent
 from streams.codec import Event
 from streams.contract import Action, Alert, DeadLetter, Deviation, Incident, Verdict
-from streams.core.alert_text import subject
+from streams.core.alerting.text import subject
 
 Message = CheckMessage | Event | InvalidEvent
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from analytics.settings import ReportSettings, StoreSettings
 from forewarn.cli_options import DEFAULT_CONFIG
-from forewarn.config import Config, Part, load
+from forewarn.config.config import Config, Part, load
 from forewarn.errors import NotRunningError
 from forewarn.runtime import Runtime, read_runtime
 from producers.settings import LogSettings

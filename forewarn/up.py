@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 from analytics.settings import StoreSettings
 from forewarn.baselines import latency_baselines
-from forewarn.config import Config
+from forewarn.config.config import Config
 from forewarn.embedded.broker import TansuBroker
 from forewarn.embedded.child import BACKOFF_S, Child
 from forewarn.embedded.growth import LIMIT_BYTES, Growth, GrowthWatch, resident_bytes

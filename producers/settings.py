@@ -1,4 +1,4 @@
-"""The part of the config that producers need, as frozen values; `forewarn.config` reads them from YAML."""
+"""The part of the config that producers need, as frozen values; `forewarn.config.config` reads them from YAML."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -14,7 +14,7 @@ from streams import codec
 from streams.channels.message import Sending
 from streams.channels.opening import open_channel
 from streams.contract import Action, Alert, Incident, StateStore
-from streams.core.alerting import CODE, Alerting, Due
+from streams.core.alerting.alerting import CODE, Alerting, Due
 from streams.core.snapshot import Frozen
 from streams.dead_letters import dead_letter
 from streams.delivery import Delivery

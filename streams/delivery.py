@@ -9,7 +9,7 @@ from typing import Final
 from producers import telemetry
 from streams.channels.message import Message, Sending
 from streams.contract import VERSION, Alert
-from streams.core.alerting import Due
+from streams.core.alerting.alerting import Due
 from streams.errors import DeliveryError
 from streams.policy import AlertPolicy, Channel
 

@@ -9,7 +9,7 @@ from producers.errors import InvalidEvent
 from producers.settings import LogSettings
 from streams import codec
 from streams.contract import Incident, StateStore, TickSummary, Verdict
-from streams.core.incidents import CODE, Incidents
+from streams.core.incidents.incidents import CODE, Incidents
 from streams.core.snapshot import Frozen
 from streams.dead_letters import dead_letter
 from streams.group import Assigned, LogMessage, OutMessage, Publish

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forewarn.cli import app
-from forewarn.config import Part, load
+from forewarn.config.config import Part, load
 from forewarn.errors import ConfigError
 from tests.analytics.test_grants import grants_of
 

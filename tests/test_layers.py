@@ -131,6 +131,31 @@ def test_the_core_is_pure(path: Path) -> None:
             assert node.attr != "random", f"{relative(path)}:{node.lineno} uses np.random"
 
 
+DETECTORS = ("latency", "failures", "metrics", "forecasts")
+DETECTION = ("detect", "judge", "judge_series", "state", "said")
+CORE_FOLDERS = {
+    **dict.fromkeys(DETECTORS, (*DETECTION, "incidents", "alerting")),
+    "said": ("detect", "judge", "judge_series", "incidents", "alerting"),
+    "incidents": (*DETECTION, "latency", "metrics", "forecasts", "alerting"),
+    "alerting": (*DETECTION, *DETECTORS),
+}
+"""What each folder of the core must not know: detectors nothing of what is made of them, incidents no detector."""
+
+
+def test_every_folder_of_the_core_has_its_rule() -> None:
+    """A new folder must say what it may know."""
+    assert {path.parent.name for path in CORE.glob("*/__init__.py")} == CORE_FOLDERS.keys()
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*/*.py")), ids=relative)
+def test_imports_inside_the_core_point_down(path: Path) -> None:
+    """Detectors are judged, what they found is said, incidents read what was published."""
+    for name in imports_of(path):
+        for unknown in CORE_FOLDERS[path.parent.name]:
+            top = f"streams.core.{unknown}"
+            assert not f"{name}.".startswith(f"{top}."), f"{relative(path)} imports {name}"
+
+
 def test_importing_a_contract_imports_nothing_heavy() -> None:
     """The contracts reach, through everything they import, neither Faust nor Kafka nor the store's client."""
     heavy = {"faust", "aiokafka", "kafka", "chdb", "clickhouse_connect", "pandas", "pyarrow", "httpx", "aiohttp"}

@@ -14,7 +14,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from forewarn.config import Config
+from forewarn.config.config import Config
 from producers import codec
 from producers.contract import CheckBatch, ClockTick, ProducerStopped
 from producers.errors import ForewarnError, InvalidEvent

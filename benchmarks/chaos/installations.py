@@ -15,7 +15,7 @@ from analytics.settings import StoreSettings
 from benchmarks.chaos import player
 from benchmarks.chaos.front import Front
 from benchmarks.chaos.recording import Recording, target_name
-from forewarn.config import Config
+from forewarn.config.config import Config
 from forewarn.embedded.broker import TansuBroker, free_port
 from forewarn.embedded.child import Child
 from forewarn.embedded.process import Launch, Process, popen

@@ -15,7 +15,7 @@ from benchmarks.chaos.evidence import Found
 from benchmarks.chaos.faults import Done, Fault, strike
 from benchmarks.chaos.installations import DETECTS, LOCATIONS, MACHINES, Chaos, Fronts, Play, start
 from benchmarks.chaos.recording import Recording
-from forewarn.config import load
+from forewarn.config.config import load
 from tests.integration.judging import Judged, judge
 from tests.integration.local import Local
 from tests.integration.reading import Row, query

@@ -19,9 +19,9 @@ import numpy as np
 
 from producers.contract import OUTCOME_SUCCESS, PHASES, CheckColumns
 from streams.core.detect import Detector
-from streams.core.latency import Latency
-from streams.core.metrics import Metrics
-from streams.core.novelty import Novelty
+from streams.core.latency.latency import Latency
+from streams.core.metrics.metrics import Metrics
+from streams.core.metrics.novelty import Novelty
 from streams.core.policies import Policies
 from streams.policy import SECOND_US, DetectPolicy, Expectations, ProbeExpectation
 

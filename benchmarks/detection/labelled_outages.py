@@ -1,8 +1,8 @@
 """Upptime: a score of a coming outage from what was seen before it, and its lift over chance.
 
-Three things speak: latency that is new for its site (`streams.core.novelty`, of its logarithm), a site of the same
-repository that went down within SIBLING_S, and how often the site itself went down in the last FLAP_S. Each is seen
-at the site's own checks, from earlier rows alone. While a site is down nothing warns of anything: it is down.
+Three things speak: latency that is new for its site (`streams.core.metrics.novelty`, of its logarithm), a site of the
+same repository that went down within SIBLING_S, and how often the site itself went down in the last FLAP_S. Each is
+seen at the site's own checks, from earlier rows alone. While a site is down nothing warns of anything: it is down.
 
 The lift compares the outages that were warned of with those that the same alerts would have warned of at other times:
 all alert times of a site shifted in a circle. Its interval is a bootstrap over repositories, because outages of one
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.detection.labelled_sets import Series, evidence
-from streams.core.novelty import score_of
+from streams.core.metrics.novelty import score_of
 from streams.core.table import Floats, Ints
 
 SIBLING_S: Final = 15 * 60

@@ -1,7 +1,7 @@
 """The labelled sets as the detector sees them: readings in the order of time, all series of a set side by side.
 
-What is scored is the detector of `streams.core.novelty` itself, with its one setting. It is given time and value, and
-nothing else: no length, no limits, no interval, no label.
+What is scored is the detector of `streams.core.metrics.novelty` itself, with its one setting. It is given time and
+value, and nothing else: no length, no limits, no interval, no label.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streams.core.novelty import Novelty, PeakTable, score_of, together, told_once
+from streams.core.metrics.novelty import Novelty, PeakTable, score_of, together, told_once
 from streams.core.table import Floats, Ints
 
 SECOND_US: Final = 1_000_000

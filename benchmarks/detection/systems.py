@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.detection.noise import DAY_US, SECOND_US, Floats, Ints
 from benchmarks.detection.render import ABSENT, REASONS, STATUS, TIMEOUT_US, Bools, Series
 from benchmarks.detection.scenario import Scenario
-from forewarn.replay_drive import Drive, Policies
+from forewarn.replay.drive import Drive, Policies
 from producers.contract import OUTCOME_FAILURE, OUTCOME_SUCCESS, PHASES, CheckColumns
 from streams.contract import Incident
 from streams.core.detect import Detector

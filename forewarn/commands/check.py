@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rich.text import Text
 
-from forewarn.config_text import host_problem, parse_duration, parse_statuses, split_host_port, split_url
+from forewarn.config.text import host_problem, parse_duration, parse_statuses, split_host_port, split_url
 from forewarn.errors import CommandError, ExitCode, UsageError
 from forewarn.output import OUTCOME_STYLES, console, ms, print_line
 from forewarn.places import now_us

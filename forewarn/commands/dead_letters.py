@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from analytics.client import connect, store_errors
 from analytics.settings import StoreSettings
-from forewarn.config import Part
-from forewarn.config_text import parse_duration
+from forewarn.config.config import Part
+from forewarn.config.text import parse_duration
 from forewarn.errors import CommandError, UsageError
 from forewarn.output import cell, console, print_line, table
 from forewarn.places import RESENT_DIRECTORY, find_log, load_if_there, now_us, open_store

@@ -11,15 +11,16 @@ from rich.text import Text
 
 from analytics.history import StoredChecks
 from analytics.session import Session
-from forewarn import explain_chart, explain_words
 from forewarn.errors import CommandError, ExitCode, UsageError
-from forewarn.explain import Key, SeriesStory, Story, tell
-from forewarn.explain_stored import Stored, StoredDeviation, known_targets, stored_around, stored_span
+from forewarn.explain import chart as explain_chart
+from forewarn.explain import words as explain_words
+from forewarn.explain.explain import Key, SeriesStory, Story, tell
+from forewarn.explain.stored import Stored, StoredDeviation, known_targets, stored_around, stored_span
 from forewarn.output import console, print_line, table
 from forewarn.places import load_if_there, now_us, open_store
-from forewarn.replay_drive import Policies
-from streams.core.alert_text import quantity
-from streams.core.cause import instant
+from forewarn.replay.drive import Policies
+from streams.core.alerting.text import quantity
+from streams.core.words import instant
 from streams.policy import DAY_US
 
 HOUR_US: Final = 3600 * 10**6

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import analytics.migrate
-from forewarn.config import load
+from forewarn.config.config import load
 from forewarn.places import RESENT_DIRECTORY, find_log, find_store
 from forewarn.versions import record_config
 from producers.log import create_topics

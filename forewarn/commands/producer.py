@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from forewarn.config import Part, load
+from forewarn.config.config import Part, load
 from forewarn.places import find_log, find_store
 from producers.clock import Clock
 from producers.outbox import OutboxMarks

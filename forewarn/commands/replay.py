@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from forewarn.replay import Advance, ReplayResult
-from forewarn.replay import replay as run
-from forewarn.replay_drive import Policies
+from forewarn.replay.drive import Policies
+from forewarn.replay.replay import Advance, ReplayResult
+from forewarn.replay.replay import replay as run
 
 
 def replay(checks: Path, *, out: Path, config: Path | None) -> None:
@@ -55,7 +55,7 @@ def summary(result: ReplayResult, out: Path) -> str:
 def _policies(config: Path | None) -> Policies:
     if config is None:
         return Policies()
-    from forewarn.config import load  # noqa: PLC0415 - pydantic and YAML only where a config is given
+    from forewarn.config.config import load  # noqa: PLC0415 - pydantic and YAML only where a config is given
 
     loaded = load(config, parts=())
     return Policies(detect=loaded.detect_policy, incidents=loaded.incident_policy, expectations=loaded.expectations())

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from forewarn.config_model import Root
+from forewarn.config.model import Root
 
 
 def config_schema() -> dict[str, Any]:

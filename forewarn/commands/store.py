@@ -13,7 +13,7 @@ from analytics.kept_check import Committed, Fault, check_kept, highest_marks, ma
 from analytics.rollup_check import Difference, RollupCheck, check_rollups
 from analytics.schema_check import check_schema
 from analytics.session import Session
-from forewarn.config import Part
+from forewarn.config.config import Part
 from forewarn.errors import CommandError, ExitCode, NotRunningError
 from forewarn.output import clock, console, print_line, table
 from forewarn.places import find_log, load_if_there, open_store

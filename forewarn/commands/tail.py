@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from forewarn.config import Part
+from forewarn.config.config import Part
 from forewarn.event_lines import Message, Shown, matches, shown
 from forewarn.log_reader import LogReader
 from forewarn.output import print_line

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from forewarn.config import load
+from forewarn.config.config import load
 from forewarn.live import Screen
 from forewarn.output import console
 from forewarn.up import ENDING, Installation, end_undisturbed

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from forewarn.config import Config, load
-from forewarn.config_text import duration_text
+from forewarn.config.config import Config, load
+from forewarn.config.text import duration_text
 from forewarn.output import print_line
 from producers.masking import mask_url
 from producers.settings import HttpOptions, LogSettings, Probe, TcpOptions, TlsOptions

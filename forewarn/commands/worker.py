@@ -8,7 +8,7 @@ from typing import Final, Literal
 from analytics.marks import ClickHouseMarks
 from analytics.settings import StoreSettings
 from analytics.state import ClickHouseStateStore
-from forewarn.config import Config, Part, load
+from forewarn.config.config import Config, Part, load
 from forewarn.places import find_log, find_store
 from producers.settings import LogSettings
 from producers.telemetry import configure_logging

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics.client import connect
-from forewarn.config import load
+from forewarn.config.config import load
 from forewarn.demo.config import FRONT, LOCATIONS, SHOP, TARGETS, WARM_UP_CHECKS, write_config
 from forewarn.demo.judge import Findings, clock, find
 from forewarn.errors import CommandError, ExitCode

@@ -14,9 +14,9 @@ from producers.topics import partition_of
 from streams.contract import Verdict
 from streams.core import columns as checks
 from streams.core import state as whole
-from streams.core.forecast import kind_of
+from streams.core.forecasts.forecast import kind_of
 from streams.core.judge import Judge
-from streams.core.metric_level import judged
+from streams.core.metrics.level import judged
 from streams.core.outputs import Outputs, together
 from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
 from streams.core.series import SeriesView, series_of

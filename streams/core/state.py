@@ -6,14 +6,14 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from streams.core.failures import Failures
-from streams.core.flaps import Flaps
-from streams.core.forecast import Forecasts, kind_of
-from streams.core.latency import Latency
-from streams.core.metrics import Metrics
+from streams.core.failures.failures import Failures
+from streams.core.failures.flaps import Flaps
+from streams.core.forecasts.forecast import Forecasts, kind_of
+from streams.core.latency.latency import Latency
+from streams.core.metrics.metrics import Metrics
+from streams.core.metrics.readings import Readings
 from streams.core.pending import READING, ROW, Structured, Texts
 from streams.core.policies import Policies
-from streams.core.readings import Readings
 from streams.core.registry import Added, Registry
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.core.states import GroupStates, LaneStates

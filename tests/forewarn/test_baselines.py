@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from forewarn.baselines import latency_baselines
-from forewarn.config import Config, load
+from forewarn.config.config import Config, load
 from producers.codec import columns, pack
 from producers.contract import Check, Outcome
 from streams.contract import Snapshot, payload_checksum

@@ -18,7 +18,7 @@ from analytics.session import Session
 from analytics.settings import StoreSettings
 from forewarn.cli import run
 from forewarn.output import clock
-from forewarn.replay_drive import Drive, Policies
+from forewarn.replay.drive import Drive, Policies
 from producers.contract import CheckBatch, Outcome, SparseNumbers
 from producers.topics import CHECKS, DEVIATIONS, INCIDENTS, VERDICTS, Position
 from streams.contract import Deviation, Incident, Verdict

@@ -19,7 +19,7 @@ import yaml
 from forewarn.cli import run
 from forewarn.commands.init import example
 from forewarn.commands.schema import config_schema
-from forewarn.config import load_text
+from forewarn.config.config import load_text
 from forewarn.errors import CommandError, ConfigError, NotRunningError
 from forewarn.runtime import FILE_NAME, Runtime, read_runtime, remove_runtime, write_runtime
 from tests.forewarn.cli_process import forewarn

@@ -6,7 +6,7 @@ import pytest
 
 from analytics.settings import ReportSettings, StoreSettings
 from forewarn.commands.init import example
-from forewarn.config import Config, load, load_text
+from forewarn.config.config import Config, load, load_text
 from forewarn.errors import ConfigError, NotRunningError
 from forewarn.runtime import Runtime
 from producers.settings import HostOptions, HttpOptions, LogSettings, Probe, TcpOptions, TlsOptions

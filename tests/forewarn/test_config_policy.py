@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forewarn.config_policy import Detection, Incidents
+from forewarn.config.policy import Detection, Incidents
 from streams.policy import DAY_US, SECOND_US, DetectPolicy, IncidentPolicy
 from tests.forewarn.test_config import MINIMAL, config_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from forewarn.config import load_text
+from forewarn.config.config import load_text
 from forewarn.config_reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "config.md"

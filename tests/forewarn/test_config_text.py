@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forewarn.config_text import duration_text, parse_duration, substitute
+from forewarn.config.text import duration_text, parse_duration, substitute
 from streams.policy import DAY_US, SECOND_US
 
 

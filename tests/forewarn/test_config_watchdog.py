@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analytics.settings import WatchdogSettings
-from forewarn.config import Config, load_text
+from forewarn.config.config import Config, load_text
 from forewarn.errors import ConfigError
 
 SECRET = "https://hc.example.org/ping/8c7d-s3cret"

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from forewarn.cli import run
-from forewarn.replay import ReplayResult, replay
-from forewarn.replay_drive import Policies
+from forewarn.replay.drive import Policies
+from forewarn.replay.replay import ReplayResult, replay
 from tests.forewarn.recorded import SECOND, START_US, between, by_time, checks, ramp, write
 
 INTERVAL_US = 30 * SECOND

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from forewarn.cli import run
 from forewarn.errors import UsageError
-from forewarn.replay_input import open_checks, part, read_checks, read_order, to_columns
-from forewarn.replay_sort import ordered
+from forewarn.replay.input import open_checks, part, read_checks, read_order, to_columns
+from forewarn.replay.sort import ordered
 from tests.forewarn.recorded import checks, write
 
 TICKS = 20

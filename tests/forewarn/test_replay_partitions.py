@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forewarn.replay import replay
-from forewarn.replay_drive import Policies
-from forewarn.replay_input import open_checks, part, read_checks, to_columns
+from forewarn.replay.drive import Policies
+from forewarn.replay.input import open_checks, part, read_checks, to_columns
+from forewarn.replay.replay import replay
 from producers.codec import take
 from producers.topics import partition_of
 from streams.contract import Incident, TickSummary
 from streams.core.detect import Detector
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.core.outputs import Outputs
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 from tests.forewarn.recorded import SECOND, START_US, Numbers, between, by_time, checks, ramp, write

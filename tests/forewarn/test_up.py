@@ -19,7 +19,7 @@ import pytest
 from analytics.client import connect
 from forewarn import up as up_module
 from forewarn.cli import exit_code_of
-from forewarn.config import load
+from forewarn.config.config import load
 from forewarn.embedded.process import popen
 from forewarn.errors import DataDirectoryError, ExitCode
 from forewarn.runtime import FILE_NAME

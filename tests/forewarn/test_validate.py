@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forewarn.config import load, load_text
+from forewarn.config.config import load, load_text
 from forewarn.errors import ConfigError
 from tests.forewarn.cli_process import forewarn
 

@@ -21,7 +21,7 @@ from typing import Final
 from analytics.client import connect
 from analytics.errors import StoreUnavailableError
 from analytics.settings import StoreSettings
-from forewarn.config import Config, load
+from forewarn.config.config import Config, load
 from forewarn.embedded.child import Child
 from forewarn.runtime import FILE_NAME
 from forewarn.up import WORKERS, Installation

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from forewarn.config import Config
+from forewarn.config.config import Config
 from producers.contract import OUTCOME_CODES, PHASES, CheckColumns
 from streams.contract import Deviation, Incident, TickSummary, Verdict
 from streams.core.detect import Detector
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.core.outputs import Outputs
 from tests.integration.reading import Row
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from forewarn.config import load
+from forewarn.config.config import load
 from producers.topics import INCIDENTS, VERDICTS, partition_of
 from tests.integration.completeness import assert_complete, probed_twice
 from tests.integration.config import PARTITIONS

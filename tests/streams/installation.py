@@ -18,7 +18,7 @@ from streams.contract import (
     VerdictName,
     derived_id,
 )
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.policy import Expectations, IncidentPolicy
 
 SECOND = 1_000_000

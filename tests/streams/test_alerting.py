@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contract import SERVICE, VERSION, Action, Alert, Incident, Reason
-from streams.core import alert_text
-from streams.core.alerting import REMEMBERED_US, Alerting, Due
+from streams.core.alerting import text as alert_text
+from streams.core.alerting.alerting import REMEMBERED_US, Alerting, Due
 from streams.core.snapshot import unpack
 from streams.policy import AlertPolicy, Channel
 from streams.schemas.messages import INCIDENT, INCIDENT_ID, NOON_US

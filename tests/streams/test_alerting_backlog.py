@@ -4,8 +4,8 @@ import msgspec
 
 from producers.topics import partition_of
 from streams.contract import JUDGING, Incident
-from streams.core.alerting import LOCATION_WAITS_US, SETTLE_US, STALE_US, Alerting, Due
-from streams.core.pace import judge_pace
+from streams.core.alerting.alerting import LOCATION_WAITS_US, SETTLE_US, STALE_US, Alerting, Due
+from streams.core.incidents.pace import judge_pace
 from streams.schemas.messages import NOON_US
 from tests.streams.test_alerting import CHAT, MINUTE_US, OUTAGE, PARTITIONS, PHONE, POLICY, record
 

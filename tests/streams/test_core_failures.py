@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.failures import Failures, tail
+from streams.core.failures.failures import Failures, tail
 from streams.core.pending import ROW
 from streams.core.policies import Policies
 from streams.core.quorum import majority

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.flaps import FLAPPING, _poisson_tail
+from streams.core.failures.flaps import FLAPPING, _poisson_tail
 from streams.policy import DAY_US, DetectPolicy
 from tests.streams.timelines import SECOND, START, Published, columns, detector, expectations, rows_of
 

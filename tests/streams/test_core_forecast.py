@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.depletion import NO_BOUND, Depletions, TimeLeft, time_left
+from streams.core.forecasts.depletion import NO_BOUND, Depletions, TimeLeft, time_left
 from streams.core.policies import Policies
 from streams.policy import DAY_US, DetectPolicy
 from tests.streams.timelines import SECOND, START, Published, Row, columns, detector, expectations

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core import climb
 from streams.core.calibration import Tails
-from streams.core.latency import Latency
-from streams.core.levels import median_of_five
+from streams.core.latency import climb
+from streams.core.latency.latency import Latency
+from streams.core.latency.levels import median_of_five
+from streams.core.latency.season import CLIP, Seasons
 from streams.core.policies import Policies
-from streams.core.season import CLIP, Seasons
 from streams.core.table import Floats
 from streams.policy import DAY_US, SECOND_US, DetectPolicy
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.latency import Latency
+from streams.core.latency.latency import Latency
 from streams.core.policies import Policies
 from streams.core.table import Floats
 from streams.policy import DetectPolicy

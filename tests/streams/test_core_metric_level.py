@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.metric_level import MetricLevels, judged
+from streams.core.metrics.level import MetricLevels, judged
 from streams.core.policies import Policies
-from streams.core.reasons_metric import metric_text
+from streams.core.said.reasons_metric import metric_text
 from streams.core.table import Floats
 from streams.policy import DAY_US, DetectPolicy
 from tests.streams.timelines import SECOND, START, Published, Row, columns, detector, expectations

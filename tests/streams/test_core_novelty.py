@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.evidence import HALF, LEAST
-from streams.core.novelty import REFRACTORY_US, Novelty, together
+from streams.core.metrics.evidence import HALF, LEAST
+from streams.core.metrics.novelty import REFRACTORY_US, Novelty, together
 from streams.core.table import Floats
 from streams.policy import DAY_US
 from tests.streams.timelines import SECOND, START

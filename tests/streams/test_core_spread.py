@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.core.latency.spread import Spreads
 from streams.core.policies import Policies
-from streams.core.spread import Spreads
 from streams.core.table import Floats
 from streams.policy import DetectPolicy
 from tests.streams.timelines import SECOND

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from producers.contract import PHASES
-from streams.core.blocks import Blocks
-from streams.core.drift import Drifts
-from streams.core.latency import Latency
-from streams.core.phases import Phases
+from streams.core.latency.blocks import Blocks
+from streams.core.latency.drift import Drifts
+from streams.core.latency.latency import Latency
+from streams.core.latency.phases import Phases
+from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
-from streams.core.samples import Samples
 from streams.core.table import Floats
 from streams.policy import DAY_US, SECOND_US, DetectPolicy
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from streams.contract import Verdict
 from streams.core.detect import Detector
-from streams.core.latency import Latency
+from streams.core.latency.latency import Latency
+from streams.core.latency.together import Quorums
 from streams.core.outputs import Outputs
 from streams.core.policies import Policies
 from streams.core.table import Floats
-from streams.core.together import Quorums
 from streams.policy import DetectPolicy
 from tests.streams.timelines import SECOND, START, Row, columns, expectations
 

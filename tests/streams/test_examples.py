@@ -13,7 +13,7 @@ from streams import codec
 from streams.alerts import AlertsPart
 from streams.contract import Incident, TickSummary, Verdict
 from streams.core.detect import Detector
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.detect import DetectPart
 from streams.group import LogMessage, OutMessage
 from streams.incidents import IncidentsPart

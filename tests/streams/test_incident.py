@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from streams.contract import SERVICE, Incident, Reason
-from streams.core.incident import SubjectState, pages_early, step
-from streams.core.signs import Finding, Sign, counts_failures
+from streams.core.incidents.incident import SubjectState, pages_early, step
+from streams.core.incidents.signs import Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
 
 SIGNS = {"H": Sign.HEALTHY, "D": Sign.DEGRADED, "P": Sign.PARTIAL, "F": Sign.FAILING, "U": Sign.UNKNOWN}

@@ -6,10 +6,17 @@ import msgspec
 import pytest
 
 from streams.contract import SERVICE, VERSION, Reason, Verdict, VerdictName
-from streams.core.cause import instant, names, outage_cause, silence_cause, span, trouble_cause, warning_cause
-from streams.core.findings import FAILURES_LINGER_US, LINGERS_INTERVALS, Hold, forecast_findings, service_finding
-from streams.core.landscape import Seen
-from streams.core.signs import Sign
+from streams.core.incidents.cause import outage_cause, silence_cause, trouble_cause, warning_cause
+from streams.core.incidents.findings import (
+    FAILURES_LINGER_US,
+    LINGERS_INTERVALS,
+    Hold,
+    forecast_findings,
+    service_finding,
+)
+from streams.core.incidents.landscape import Seen
+from streams.core.incidents.signs import Sign
+from streams.core.words import instant, names, span
 
 SINCE_US = 1_795_341_605_000_000
 SINCE = "2026-11-22 10:00:05 UTC"

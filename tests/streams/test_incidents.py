@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from streams.contract import Incident, TickSummary, Verdict
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 from tests.streams.installation import (
     INTERVAL_US,

@@ -3,9 +3,9 @@
 import pytest
 
 from streams.contract import SERVICE, Incident, Reason
-from streams.core.company import Companies
-from streams.core.incident import SubjectState, step
-from streams.core.signs import Finding, Sign
+from streams.core.incidents.company import Companies
+from streams.core.incidents.incident import SubjectState, step
+from streams.core.incidents.signs import Finding, Sign
 from streams.policy import Expectations, IncidentPolicy
 from tests.streams.installation import INTERVAL_US, SECOND, START_US, Installation, final, play
 

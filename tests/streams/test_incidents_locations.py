@@ -3,9 +3,9 @@
 import msgspec
 
 from streams.contract import Verdict
-from streams.core.landscape import Landscape
-from streams.core.losses import TICKS, aged, begun, since
-from streams.core.trouble import judge_trouble
+from streams.core.incidents.landscape import Landscape
+from streams.core.incidents.losses import TICKS, aged, begun, since
+from streams.core.incidents.trouble import judge_trouble
 from streams.policy import IncidentPolicy
 from tests.streams.installation import INTERVAL_US, SECOND, START_US, Installation, final, play, said
 

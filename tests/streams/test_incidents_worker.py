@@ -7,7 +7,7 @@ from pathlib import Path
 from producers import topics
 from streams import codec
 from streams.contract import TickSummary, Verdict
-from streams.core.incidents import Incidents
+from streams.core.incidents.incidents import Incidents
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 from tests.streams.conftest import StartWorker
 from tests.streams.stream_of_checks import PARTITIONS, POLICY, SECOND_US, judged, messages

@@ -6,9 +6,9 @@ from forewarn.board import incident_line
 from producers.topics import VERDICTS
 from streams import codec
 from streams.contract import JUDGING, VERSION, Incident, LocationCount, TickSummary
-from streams.core.alert_text import text, title
-from streams.core.incidents import CODE, Incidents
-from streams.core.pace import BACK_US, BEHIND_US, GRACE_US, behind_partitions, judge_pace
+from streams.core.alerting.text import text, title
+from streams.core.incidents.incidents import CODE, Incidents
+from streams.core.incidents.pace import BACK_US, BEHIND_US, GRACE_US, behind_partitions, judge_pace
 from streams.group import Assigned, OutMessage, Place
 from streams.incidents import IncidentsGroup, IncidentsPart
 from streams.keeper import Rules

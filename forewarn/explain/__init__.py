@@ -1,0 +1,1 @@
+"""Why a target was or was not flagged."""

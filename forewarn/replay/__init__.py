@@ -1,0 +1,1 @@
+"""Recorded checks through the core, without broker or store."""

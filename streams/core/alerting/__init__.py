@@ -1,0 +1,1 @@
+"""From incidents to what is due to be told, and its words."""

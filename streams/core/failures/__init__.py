@@ -1,0 +1,1 @@
+"""Whether checks fail, or targets go down, more often than by chance."""

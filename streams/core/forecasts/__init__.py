@@ -1,0 +1,1 @@
+"""How much time is left until something runs out."""

@@ -1,0 +1,1 @@
+"""From verdicts of all targets to incidents."""

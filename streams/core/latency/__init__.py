@@ -1,0 +1,1 @@
+"""Whether the latency of a lane has left its norm."""

@@ -1,0 +1,1 @@
+"""Whether a named metric has left its norm."""
