@@ -126,6 +126,10 @@ class Sink:
         """See Group."""
         return self._buffer.weight >= MAX_BUFFERED_BYTES
 
+    def due(self) -> bool:
+        """See Group: half of what may wait, so that reading goes on while it is stored."""
+        return self._buffer.new.weight >= MAX_BUFFERED_BYTES // 2
+
     def cut(self) -> Buffered[pa.RecordBatch] | None:
         """See Group. What an earlier cut could not store is part of this one."""
         return self._buffer.cut()

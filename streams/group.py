@@ -124,6 +124,9 @@ class Group(Protocol[Cut]):
     def crowded(self) -> bool:
         """Say that `keep` must come before more can be taken in."""
 
+    def due(self) -> bool:
+        """Say that so much waits for `keep` that it should not wait for its time: else it will be crowded soon."""
+
     def cut(self) -> Cut | None:
         """Freeze what has been taken in so far, or a part of it, without waiting; None if nothing is new.
 

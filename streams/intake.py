@@ -71,6 +71,7 @@ class Intake:
         self._ready = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
         self._saving = asyncio.Lock()
+        self._due = asyncio.Event()  # the group says that so much waits that it is saved now
         self._held_bytes = 0
         self._handing_over: asyncio.TimerHandle | None = None
         self._rereading = Rereading(app, positions=lambda: self._flow.positions, fail=fail)
@@ -159,6 +160,8 @@ class Intake:
                         "messages are missing: the log no longer has them", place=str(place), first=first, last=last
                     )
                 self._sender.put(taken.outputs)
+            if self._group.due():
+                self._due.set()
         except BaseException as error:  # noqa: BLE001 - it is reported, and ends the worker
             self._fail(error)
 
@@ -263,10 +266,12 @@ class Intake:
             self._flow.committed(offsets)
 
     async def save_forever(self, interval_s: float) -> None:
-        """Save at an interval, until cancelled; less often where a save takes long."""
+        """Save at an interval, until cancelled; less often where a save takes long, at once where it is due."""
         took_s = 0.0
         while True:
-            await asyncio.sleep(max(interval_s, min(took_s * REST, LONGEST_REST_S)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), max(interval_s, min(took_s * REST, LONGEST_REST_S)))
+            self._due.clear()
             began = time.monotonic()
             try:
                 await self.save()

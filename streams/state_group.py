@@ -121,6 +121,10 @@ class StateGroup:
         """See Group: a state never is."""
         return False
 
+    def due(self) -> bool:
+        """See Group: a state never is."""
+        return False
+
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
         return self._keeper.handle(*messages)

@@ -121,6 +121,10 @@ class EwmaGroup:
         """See Group."""
         return self._gate.closed
 
+    def due(self) -> bool:
+        """See Group."""
+        return False
+
     def cut(self) -> None:
         """See Group: nothing is kept."""
 

@@ -192,12 +192,17 @@ async def test_reading_pauses_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sink_module, "FIRST_PAUSE_S", 0.01)
     sink = Sink(StoreSettings(url=f"http://127.0.0.1:{free_port()}"), with_marks=False)
     taken = 0
+    while not sink.due():
+        sink.handle(checks(taken, count=100))
+        taken += 1
+    due_at = taken
     while not sink.crowded():
         sink.handle(checks(taken, count=100))
         taken += 1
-    assert 2 < taken < 20
+    assert 2 < due_at < taken < 20
     assert await keep(sink) == {}
     assert sink.crowded(), "what could not be stored still counts"
+    assert not sink.due(), "but it is tried again at its time, not at once"
     sink.revoke()
     assert not sink.crowded()
 

@@ -20,6 +20,7 @@ from tests.streams.worker_process import TestLog, log_settings
 PLACE = Place(VERDICTS, 0)
 WRITTEN = 8
 GENERATION = 3
+DUE = 5
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Taking:
     topics: tuple[str, ...] = (VERDICTS,)
     taken: list[int] = field(default_factory=list)
     calls: int = 0
+    cuts: int = 0
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Begin behind what is included."""
@@ -55,11 +57,16 @@ class Taking:
         """Never."""
         return False
 
+    def due(self) -> bool:
+        """From five messages on."""
+        return len(self.taken) >= DUE
+
     def revoke(self) -> None:
         """Nothing to forget."""
 
     def cut(self) -> None:
         """Nothing to keep."""
+        self.cuts += 1
 
     async def keep(self, cut: None) -> Mapping[Place, int]:
         """Nothing is kept."""
@@ -157,6 +164,24 @@ async def test_what_follows_closely_is_handed_over_together(log: TestLog) -> Non
     intake.forget()
     intake._hand_over()
     assert group.calls == 2
+
+
+async def test_where_much_waits_it_is_kept_at_once(log: TestLog) -> None:
+    """Not at its time, which is far; and where little waits it is not."""
+    log.write(VERDICTS, [b"{}"] * WRITTEN)
+    group = Taking(included=2)
+    intake = reading(log, group)
+    saving = asyncio.create_task(intake.save_forever(1000.0))
+    for offset in range(3, 2 + DUE):
+        await intake.take(event(offset))
+    await asyncio.sleep(2 * intake_module.GATHER_S)
+    assert (len(group.taken), group.cuts) == (DUE - 1, 0)
+    await intake.take(event(2 + DUE))
+    async with asyncio.timeout(10.0):
+        while group.cuts == 0:
+            await asyncio.sleep(intake_module.GATHER_S)
+    assert (len(group.taken), group.cuts) == (DUE, 1)
+    saving.cancel()
 
 
 async def test_what_does_not_come_however_often_it_is_asked_for_ends_the_worker(
