@@ -160,8 +160,8 @@ class Intake:
                         "messages are missing: the log no longer has them", place=str(place), first=first, last=last
                     )
                 self._sender.put(taken.outputs)
-            if self._group.due():
-                self._due.set()
+                if self._group.due():
+                    self._due.set()
         except BaseException as error:  # noqa: BLE001 - it is reported, and ends the worker
             self._fail(error)
 

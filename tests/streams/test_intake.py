@@ -100,7 +100,11 @@ def unexpected(error: BaseException) -> None:
 
 def reading(log: TestLog, group: Taking, fail: Callable[[BaseException], None] = unexpected) -> Intake:
     """Return an intake that has loaded the place, as of the third assignment; Faust is not needed to hand it events."""
-    sender: Any = SimpleNamespace(full=False, put=lambda _: None)
+
+    async def acknowledged(_sequence: int) -> None:
+        """At once."""
+
+    sender: Any = SimpleNamespace(full=False, put=lambda _: None, sequence=0, acknowledged=acknowledged)
     app: Any = SimpleNamespace(consumer_generation_id=GENERATION)
     intake = Intake(group, app, sender, log=log_settings(log.bootstrap), current_epochs=dict, fail=fail)
     intake._epochs = {VERDICTS: "log"}
