@@ -163,12 +163,12 @@ def test_a_quorum_is_more_than_half_of_those_that_are_there(lanes: list[tuple[in
 
 
 def test_what_locations_see_together_is_a_reason_and_a_deviation_of_each() -> None:
-    """An hour in which all three locations see two thirds more, after two quiet days, and an hour after it."""
+    """An hour in which all three locations see four fifths more, after two quiet days, and an hour after it."""
     minute, rng = 60 * SECOND, np.random.default_rng(6)
     config = expectations("ams", "fra", "iad", interval_us=minute)
     core, found = Detector(DetectPolicy(), config, partition=0), Outputs()
     for hour in range(48 + 2):
-        above = np.log(1.67) if hour == 48 else 0.0
+        above = np.log(1.8) if hour == 48 else 0.0
         rows = [
             Row(tick_us=START + tick * minute, location=location, duration_us=NORMAL_US * np.exp(above + noise))
             for tick in range(hour * HOUR, (hour + 1) * HOUR)

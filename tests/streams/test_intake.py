@@ -33,6 +33,7 @@ class Taking:
     taken: list[int] = field(default_factory=list)
     calls: int = 0
     cuts: int = 0
+    was_cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Begin behind what is included."""
@@ -67,6 +68,7 @@ class Taking:
     def cut(self) -> None:
         """Nothing to keep."""
         self.cuts += 1
+        self.was_cut.set()
 
     async def keep(self, cut: None) -> Mapping[Place, int]:
         """Nothing is kept."""
@@ -181,9 +183,7 @@ async def test_where_much_waits_it_is_kept_at_once(log: TestLog) -> None:
     await asyncio.sleep(2 * intake_module.GATHER_S)
     assert (len(group.taken), group.cuts) == (DUE - 1, 0)
     await intake.take(event(2 + DUE))
-    async with asyncio.timeout(10.0):
-        while group.cuts == 0:
-            await asyncio.sleep(intake_module.GATHER_S)
+    await asyncio.wait_for(group.was_cut.wait(), 10.0)
     assert (len(group.taken), group.cuts) == (DUE, 1)
     saving.cancel()
 

@@ -25,10 +25,11 @@ from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
+from streams.policy import SECOND_US
 
 MEDIAN: Final = 5
 
-BUDGET_SHARE: Final = 0.5
+BUDGET_SHARE: Final = 0.2
 """Of a series' false warnings: this detector's part."""
 
 WARN_SCORE: Final = 4.0
@@ -37,6 +38,10 @@ WARN_SCORE: Final = 4.0
 WANDER_CLIP: Final = 3.0
 PRIOR_MEAN: Final = 1.2
 PRIOR_SCALE: Final = 0.17
+
+LEAST_HOT_US: Final = 120 * SECOND_US
+MOST_HOT_CHECKS: Final = 8
+"""The running median lies above the limit for so long, but for no more checks than that: half a minute is no trend."""
 
 ROW_P: Final = 3e-6
 """Probability of a row of wild checks by chance, if each is as likely as it was so far."""
@@ -214,7 +219,8 @@ class Levels:
         was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
         excused = raw - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0) / spread
         patience = np.maximum(warn_ticks - 2, self._row(lanes, excused, wild, was))
-        left = ~was & (hot >= np.maximum(patience, 1))
+        lasting = np.minimum(LEAST_HOT_US // samples.interval_us, MOST_HOT_CHECKS)
+        left = ~was & (hot >= np.maximum(np.maximum(patience, lasting), 1))
         back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
 

@@ -39,9 +39,9 @@ target-week."""
 
 PRIOR_MEAN: Final = 0.8
 PRIOR_SCALE: Final = 0.2
-UNSEEN_US: Final = 0.5 * DAY_US
+UNSEEN_US: Final = 0.75 * DAY_US
 YOUNG_US: Final = DAY_US // 4
-"""Before that nothing is said. A limit known for two days is a quarter further than one known for ever, and so on."""
+"""Before that nothing is said. A limit known for three days is a quarter further than one known for ever, and so on."""
 
 HOT_TICKS: Final = 3
 COOL_TICKS: Final = 20

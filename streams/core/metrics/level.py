@@ -31,8 +31,8 @@ BLOCKS: Final = 16
 FIRST_BLOCKS: Final = 4
 """The warm-up is cut into so many blocks."""
 
-LEAST_RATIO_CHANGE: Final = 0.05
-"""Of a metric named `..._ratio`: five points of percent."""
+LEAST_RATIO_CHANGE: Final = 0.08
+"""Of a metric named `..._ratio`: eight points of percent."""
 
 LEAST_CHANGE: Final = 0.1
 """Of any other: so much of its centre."""
