@@ -123,9 +123,11 @@ class SeriesJudge:
         counts = state.ticks.lanes.active_us[rows["lane"]] <= rows["tick_us"]
         rows, reading = rows[counts], reading[here][counts]
         series, value = state.readings["series"][reading], state.readings["value"][reading]
-        for place in state.forecasts.update(series, rows["group"], rows["tick_us"], value).tolist():
+        changes = state.forecasts.update(series, rows["group"], rows["tick_us"], value)
+        for place in changes.turned.tolist():
             group, tick_us = int(rows["group"][place]), int(rows["tick_us"][place])
             self._deviations.append(deviations.of_forecast(state, int(series[place]), tick_us))
             state.groups.forecasts[group] += 1 if state.forecasts.table.active[series[place]] else -1
             changed[np.searchsorted(turn.groups, group)] = True
+        changed[np.searchsorted(turn.groups, rows["group"][changes.nearer])] = True
         return changed

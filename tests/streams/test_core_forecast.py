@@ -1,13 +1,16 @@
 """Time left: disks that fill, logs that rotate, certificates that expire or renew themselves."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.forecasts.depletion import NO_BOUND, Depletions, TimeLeft, time_left
+from streams.core.incidents.incidents import Incidents
 from streams.core.policies import Policies
-from streams.policy import DAY_US, DetectPolicy
+from streams.policy import DAY_US, DetectPolicy, Expectations, IncidentPolicy
 from tests.streams.timelines import SECOND, START, Published, Row, columns, detector, expectations
 
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
@@ -60,6 +63,24 @@ def test_a_disk_that_fills_is_warned_of_days_before() -> None:
     reason = next(v for v in found.verdicts if v.reasons).reasons[0]
     assert (reason.kind, reason.subject) == ("forecast", "disk_free_ratio:/")
     assert "left" in reason.text
+
+
+def test_what_fills_up_is_told_again_as_its_end_comes_nearer_and_pages_in_its_last_hour() -> None:
+    """Some times, not at each reading; one incident, opened days before, which wakes somebody once."""
+    values = [max(0.9 - 0.01 * tick / 12, 0.0) for tick in range(90 * 12)]
+    found = play("disk_free_ratio:/", values, noise=0.0005)
+    left_us = [v.reasons[0].time_left_us for v in found.verdicts if v.changed and v.reasons]
+    known_us = [left for left in left_us if left is not None]
+    assert 5 <= len(known_us) == len(left_us) <= 15
+    assert all(later <= 0.7 * before for before, later in pairwise(known_us[:-1]))
+    assert known_us[-1] < HOUR
+    incidents = Incidents(IncidentPolicy(), Expectations(), partitions=1, settle_ticks=DetectPolicy().settle_ticks)
+    told = [revision for verdict in found.verdicts for revision in incidents.apply(verdict)]
+    paging = [revision for revision in told if revision.page]
+    assert len({revision.incident_id for revision in told}) == 1
+    assert told[0].effect == "opened"
+    assert not told[0].page
+    assert 0 < START + 90 * HOUR - paging[0].updated_at_us <= 1.2 * HOUR
 
 
 def test_a_short_burst_of_writing_is_no_forecast() -> None:

@@ -4,7 +4,7 @@ What ends at a known time is in `certificates`, what runs out by being used in `
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ KINDS: Final = {
 }
 UNKNOWN_US: Final = -1
 
+NEARER: Final = 2.0 / 3.0
+"""What warns is told again when so much is left of the time that was told last: a disk that is warned of for days must
+be told when its last hour comes."""
+
 
 class ForecastTable(Table):
     """State by series (lane x metric).
@@ -38,6 +42,7 @@ class ForecastTable(Table):
         last: The newest reading; nan before the first.
         active, since_us: It warns, since the first reading that did.
         left_us, left_upper_us: Bounds of the time left; UNKNOWN_US if open.
+        told_us: The lower bound when it was told last; UNKNOWN_US if none was.
         limit: The reading at which nothing is left; of a certificate the days left from which it warns.
         score: How sure that is.
     """
@@ -51,6 +56,7 @@ class ForecastTable(Table):
         "since_us": Column(np.int64, NEVER),
         "left_us": Column(np.int64, UNKNOWN_US),
         "left_upper_us": Column(np.int64, UNKNOWN_US),
+        "told_us": Column(np.int64, UNKNOWN_US),
         "limit": Column(np.float64, 0.0),
         "score": Column(np.float64, 0.0),
     }
@@ -62,6 +68,7 @@ class ForecastTable(Table):
     since_us: Ints
     left_us: Ints
     left_upper_us: Ints
+    told_us: Ints
     limit: Floats
     score: Floats
 
@@ -69,6 +76,13 @@ class ForecastTable(Table):
 def kind_of(metric: str) -> int | None:
     """Return how a metric is forecast, None if it is not."""
     return KINDS.get(metric.partition(":")[0])
+
+
+class ForecastChanges(NamedTuple):
+    """Places whose warning began or ended, and those that warn on with much less time left than was told."""
+
+    turned: Rows
+    nearer: Rows
 
 
 class Forecasts:
@@ -110,7 +124,7 @@ class Forecasts:
         self._depletions.table.load("depletion", arrays, series - certificates)
         self._renewals.reconfigure()
 
-    def update(self, series: Rows, groups: Rows, tick_us: Ints, value: Floats) -> Rows:
+    def update(self, series: Rows, groups: Rows, tick_us: Ints, value: Floats) -> ForecastChanges:
         """Take in n readings, at most one a series.
 
         Args:
@@ -120,7 +134,7 @@ class Forecasts:
             value: Finite.
 
         Returns:
-            Places whose warning began or ended.
+            What is to be told.
         """
         table = self.table
         was = table.active[series]
@@ -130,10 +144,14 @@ class Forecasts:
             there = np.flatnonzero(mine)
             if there.size:
                 judge(series[there], groups[there], tick_us[there], value[there])
-        changed = np.flatnonzero(table.active[series] != was)
-        begun = changed[table.active[series[changed]]]
+        active, left_us, told_us = table.active[series], table.left_us[series], table.told_us[series]
+        turned = active != was
+        known = active & (left_us != UNKNOWN_US)
+        nearer = known & ~turned & ((told_us == UNKNOWN_US) | (left_us <= NEARER * told_us))
+        begun = active & turned
         table.since_us[series[begun]] = tick_us[begun]
-        return changed
+        table.told_us[series] = np.where(~active, UNKNOWN_US, np.where(begun | nearer, left_us, told_us))
+        return ForecastChanges(np.flatnonzero(turned), np.flatnonzero(nearer))
 
     def _certificates(self, series: Rows, groups: Rows, tick_us: Ints, days: Floats) -> None:  # noqa: ARG002 - as `_ratios`
         table = self.table
