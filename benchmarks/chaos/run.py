@@ -138,11 +138,17 @@ def _strike_all(deployment: Chaos, play: Play, faults: Sequence[Fault], tell: Te
 
 
 def _all_report(deployment: Chaos, play: Play) -> bool:
-    """Whether every worker reads, and every series has a stored check."""
+    """Whether every worker reads, every series has a stored check, and every partition tells its summaries.
+
+    A partition tells them from the first time that its worker wrote into it on: what came before is in none.
+    """
     if not (deployment.workers_read() and all('"reading"' in deployment.output(name) for name in DETECTS)):
         return False
     sql = "SELECT uniqExact(target, location) AS n FROM checks"
-    return int(query(deployment.store, sql)[0]["n"]) == play.recording.targets * len(LOCATIONS)
+    if int(query(deployment.store, sql)[0]["n"]) != play.recording.targets * len(LOCATIONS):
+        return False
+    sql = "SELECT uniqExact(checks_partition) AS n FROM verdict_summaries"
+    return int(query(deployment.store, sql)[0]["n"]) == deployment.log.partitions
 
 
 def _sleep_until(at_us: int) -> None:
