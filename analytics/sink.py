@@ -41,8 +41,8 @@ from streams.worker import run_worker
 
 GROUP: Final = "sink"
 FLUSH_US: Final = SECOND_US
-MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
-"""Of messages whose rows are not stored yet; about 200,000 checks. Above it reading pauses."""
+MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
+"""Of messages whose rows are not stored yet; about 400,000 checks. Above it reading pauses."""
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
