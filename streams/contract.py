@@ -88,6 +88,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subject: SERVICE, or the metric's name of a forecast: reasons of one subject make one incident.
         text: One sentence for a person, without the target's name.
         locations: Where it is seen.
+        baseline: What is normal. Of `failing`: the share of ticks at which so many locations fail by chance.
         failure: The failure reason of checks, if checks fail.
     """
 

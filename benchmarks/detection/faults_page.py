@@ -49,8 +49,12 @@ def figures(scores: Mapping[str, Score], command: str) -> str:
         _aims(scores),
         "**Faults.** " + _said_of_faults(scores),
         _faults(scores),
-        "**Traps.** " + "Warnings an event, with the pages in brackets; **over one**: events with more than one "
-        f"warning of {next(iter(scores))}.",
+        (
+            "**Traps.** Warnings an event, with the pages in brackets; of "
+            f"{next(iter(scores))} **over one**: events with more than one warning, **by others**: warnings an event "
+            "that the rate of false ones outside traps puts into these times anyway (a trap of the installation lasts "
+            "up to two days and takes in what is said of any target)."
+        ),
         _traps(scores),
     ]
     return "\n\n".join(parts)
@@ -121,13 +125,15 @@ def _faults(scores: Mapping[str, Score]) -> str:
 
 def _traps(scores: Mapping[str, Score]) -> str:
     own = next(iter(scores.values()))
-    lines = [_row("trap", "events", *scores, "over one"), _rule(3 + len(scores))]
+    lines = [_row("trap", "events", *scores, "over one", "by others"), _rule(4 + len(scores))]
+    rate = own.false_warnings / max(own.clean_months, 1e-9)
     for kind, trap in sorted(own.traps.items()):
         cells = [
             f"{score.traps[kind].warnings / max(trap.events, 1):.2f} ({score.traps[kind].pages})"
             for score in scores.values()
         ]
-        lines.append(_row(kind.replace("_", " "), str(trap.events), *cells, str(trap.over)))
+        others = f"{rate * trap.months / max(trap.events, 1):.2f}"
+        lines.append(_row(kind.replace("_", " "), str(trap.events), *cells, str(trap.over), others))
     return "\n".join(lines)
 
 

@@ -62,9 +62,14 @@ class FaultScore:
 
 @dataclass(slots=True, kw_only=True)
 class TrapScore:
-    """Traps of one kind: events, what was said about them, events with more than one warning, pages."""
+    """Traps of one kind: events, what was said about them, events with more than one warning, pages.
+
+    Attributes:
+        months: Target-months within the events: false warnings of other causes fall into them too.
+    """
 
     events: int = 0
+    months: float = 0.0
     warnings: int = 0
     over: int = 0
     pages: int = 0
@@ -72,6 +77,7 @@ class TrapScore:
     def take(self, other: "TrapScore") -> None:
         """Add another one's events to these."""
         self.events += other.events
+        self.months += other.months
         self.warnings += other.warnings
         self.over += other.over
         self.pages += other.pages
@@ -116,6 +122,8 @@ class Score:
         per_trap: Counter[Trap] = Counter()
         for trap in scenario.traps:
             self.traps[trap.kind].events += 1
+            targets = len(scenario.targets) if trap.target is None else 1
+            self.traps[trap.kind].months += targets * (trap.end_us + GRACE_US - trap.start_us) / MONTH_US
         for warning in warnings:
             if not warning.explained:
                 self._explain(scenario, warning, per_trap)

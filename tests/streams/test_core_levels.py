@@ -21,8 +21,9 @@ START = 1_800_000_000_000_000
 class Series:
     """Levels of n series with one check each a tick."""
 
-    def __init__(self, count: int, policy: DetectPolicy = POLICY) -> None:
+    def __init__(self, count: int, policy: DetectPolicy = POLICY, interval_us: int = INTERVAL_US) -> None:
         self.count = count
+        self.interval_us = interval_us
         policies = Policies(policy, {})
         policies.add("main/x")
         self.latency = Latency(policies)
@@ -36,8 +37,8 @@ class Series:
 
     def step(self, duration_us: Floats, phases: Floats | None = None) -> None:
         """One check of each series."""
-        at_us = np.full(self.count, START + self.tick * INTERVAL_US, dtype=np.int64)
-        interval_us = np.full(self.count, INTERVAL_US, dtype=np.int64)
+        at_us = np.full(self.count, START + self.tick * self.interval_us, dtype=np.int64)
+        interval_us = np.full(self.count, self.interval_us, dtype=np.int64)
         shape = np.zeros((self.count, 5)) if phases is None else phases
         groups = np.zeros(self.count, dtype=np.intp)
         found = self.latency.update(self.lanes, groups, at_us, interval_us, duration_us, shape)
@@ -73,6 +74,18 @@ def test_single_wild_checks_flag_nothing() -> None:
     rng, series = np.random.default_rng(1), Series(400)
     series.play(lambda _: rng.normal(0.0, 0.1, 400) + np.where(rng.random(400) < 0.05, np.log(10), 0.0), 1000)
     assert len(series.flags) < 4
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "checks", "flagged"), [(1, 8, False), (1, 20, True), (10, 6, False), (10, 20, True)]
+)
+def test_half_a_minute_of_slow_checks_is_no_trend(interval_s: int, checks: int, flagged: bool) -> None:
+    """The median of five stays above the limit for checks - 2; it must for two minutes, or eight checks."""
+    series = Series(1, interval_us=interval_s * 1_000_000)
+    series.play(lognormal(1, 0.1), 2000)
+    series.play(lognormal(1, 0.1, seed=1), checks, lambda _tick: 5.0)
+    series.play(lognormal(1, 0.1, seed=2), 10)
+    assert bool(series.flags) == flagged
 
 
 def test_a_step_to_the_double_is_flagged_within_warn_ticks_and_some() -> None:

@@ -179,6 +179,32 @@ def test_an_outage_pages_when_it_has_lasted_five_intervals(line: str, paged: int
     assert pages[:1] == ([] if paged is None else [paged])
 
 
+def first_page(share: float, line: str) -> int | None:
+    """The tick at which a target is paged for of which so many ticks fail by chance."""
+    state, since_us = SubjectState(), line.index("F")
+    for tick, letter in enumerate(line):
+        reasons = (reason("failing", since_us=since_us, baseline=share),) if letter == "F" else ()
+        finding = Finding(tick_us=tick, sign=SIGNS[letter], since_us=since_us, interval_us=1, reasons=reasons)
+        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
+        if any(revision.page for revision in revisions):
+            return tick
+    return None
+
+
+@pytest.mark.parametrize(("share", "paged"), [(0.0005, 6), (0.02, 6), (0.06, 6), (0.1, 6), (0.11, 7), (0.2, 9)])
+def test_a_target_that_loses_checks_all_the_time_pages_when_chance_explains_its_run_no_more(
+    share: float, paged: int
+) -> None:
+    """Five intervals for most; where a fifth is lost the ninth failing tick, as 0.2 ** 9 < 1e-6 < 0.2 ** 8."""
+    #                        0123456789
+    assert first_page(share, "HFFFFFFFFFFFF") == paged
+
+
+def test_no_target_loses_so_many_checks_that_it_never_pages() -> None:
+    """What detection takes for normal ends at a fifth; any run is enough in the end."""
+    assert first_page(1.0, "H" + "F" * 1400) is not None
+
+
 @pytest.mark.parametrize(("interval_us", "pages_after_us"), [(1, 5), (10, 40), (30, 60), (60, 120)])
 def test_an_outage_pages_after_the_policys_time_where_five_intervals_are_longer(
     interval_us: int, pages_after_us: int

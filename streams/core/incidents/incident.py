@@ -6,7 +6,8 @@
 A run counts ticks in a row. Unknown ticks neither continue a run nor end it: nothing was seen.
 
 An outage is told at once and pages when it has lasted for `page_after_us`: no rule that speaks at the third failing
-check can know a restart of 30 s from a crash when checks come every 10 s. What opens again soon after it was
+check can know a restart of 30 s from a crash when checks come every 10 s. Of a target that loses some checks all the
+time it must have failed in a row for longer than chance makes of that (`runs.py`). What opens again soon after it was
 resolved, is flapping: it pages at once (a second restart is a crash loop), and stays open until the target has been
 well for `flap_ticks` intervals.
 """
@@ -20,6 +21,7 @@ import msgspec
 from streams.contract import SERVICE, VERSION, Incident, IncidentEffect, Reason, Severity, derived_id
 from streams.core.incidents.cause import company_cause, outage_cause, warning_cause
 from streams.core.incidents.company import ALONE, Company
+from streams.core.incidents.runs import rare_run
 from streams.core.incidents.signs import PARTIAL_FAILURE, Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
 
@@ -159,6 +161,12 @@ def _failing_ticks(finding: Finding) -> int:
     return (finding.tick_us - min([finding.since_us, *failing])) // finding.interval_us + 1
 
 
+def _rare_ticks(finding: Finding) -> int:
+    """Return for how many ticks a target must fail before chance does not explain it: some lose checks all the time."""
+    shares = [reason.baseline for reason in finding.reasons if reason.kind == "failing" and reason.baseline is not None]
+    return max((rare_run(share) for share in shares), default=1)
+
+
 def _warns(state: SubjectState, sign: Sign, policy: IncidentPolicy) -> bool:
     # A failing tick alone warns of nothing: it has a threshold of its own.
     if sign is Sign.DEGRADED and state.degraded_run >= policy.warning_ticks:
@@ -183,7 +191,8 @@ def _outage(
     if incident is None:
         state, incident = _open(target, subject, state, finding, policy)
     lasted_us = finding.tick_us - finding.since_us
-    page = state.flapping or lasted_us >= min(policy.page_after_us, PAGE_INTERVALS * finding.interval_us)
+    lasted = state.flapping or lasted_us >= min(policy.page_after_us, PAGE_INTERVALS * finding.interval_us)
+    page = lasted and _failing_ticks(finding) >= _rare_ticks(finding)
     if incident.kind == "outage":
         return _updated(state, finding, company, page=page)
     line = outage_cause(finding.reasons, finding.locations, finding.since_us)

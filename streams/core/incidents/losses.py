@@ -8,9 +8,9 @@ one moment without a network is no trouble.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log
 from typing import Final
 
+from streams.core.incidents.runs import rare_run
 from streams.policy import IncidentPolicy
 
 TICKS: Final = 10
@@ -22,12 +22,6 @@ checks that are lost by themselves that takes one in 35, all the time and of all
 
 COME_BACK: Final = 4
 """A quarter of those that lost a check must be well again."""
-
-CHANCE: Final = 1e-6
-"""Failures in a row that come by chance so rarely are the target's own: a hundred targets start a run some ten
-thousand times in hours of loss, and nobody is to be woken by the network."""
-
-MOST: Final = 0.99
 
 _ALL: Final = (1 << TICKS) - 1
 
@@ -118,8 +112,7 @@ def come_back(losers: Sequence[Loser]) -> bool:
 
 def longest_run(losers: Sequence[Loser], reporting: int) -> int:
     """Return so many failures in a row that the location's losses do not explain more."""
-    share = sum(loser.share for loser in losers) / max(reporting, 1)
-    return ceil(log(CHANCE) / log(min(max(share, CHANCE), MOST)))
+    return rare_run(sum(loser.share for loser in losers) / max(reporting, 1))
 
 
 def _at_two_moments(losers: Sequence[Loser], times: int) -> bool:

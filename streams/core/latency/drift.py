@@ -176,7 +176,9 @@ class Drifts:
         old = age_us >= LEAST_AGE_US
         ratio = np.log(np.broadcast_to(self._policies.get("min_latency_ratio", groups), lanes.shape))[:, None]
         suspicious = old & (above > CLEAR * limit)
-        hot = np.where(old & (above > limit) & (above >= ratio), table.hot[lanes] + 1, 0)
+        # What was high for hours and is back already is no climb.
+        lasts = quick[:, :1] - slow > CLEAR * limit
+        hot = np.where(old & (above > limit) & (above >= ratio) & lasts, table.hot[lanes] + 1, 0)
         cool = np.where(above < CLEAR * limit, table.cool[lanes] + 1, 0)
         off = (was | (hot >= HOT_BLOCKS)) & ~(was & (cool >= COOL_BLOCKS))
 

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from streams.core.calibration import Tails
+from streams.core.calibration import PRIOR_BLOCKS, Tails
 from streams.core.latency import baseline
 from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
@@ -34,6 +34,10 @@ BUDGET_SHARE: Final = 0.2
 
 WARN_SCORE: Final = 4.0
 """The limit before anything was learned; another `warn_score` in the policy moves limits in proportion."""
+
+UNSEEN: Final = 0.4
+"""A limit that few blocks have taught is up to so much further, of twice as many as were supposed half of that.
+Before the first block it is the one that was supposed, which is wide by itself."""
 
 WANDER_CLIP: Final = 3.0
 PRIOR_MEAN: Final = 1.2
@@ -175,6 +179,13 @@ class Levels:
 
     def limit(self, lanes: Rows, groups: Rows) -> Floats:
         """Return the score from which these series are flagged. Shape (n,)."""
+        blocks = self.tails.table.blocks[lanes]
+        unseen = np.where(blocks > PRIOR_BLOCKS, UNSEEN * PRIOR_BLOCKS / blocks, 0.0)
+        limit: Floats = self._seen_limit(lanes, groups) * (1.0 + unseen)
+        return limit
+
+    def _seen_limit(self, lanes: Rows, groups: Rows) -> Floats:
+        """Return the same by what was seen so far: from a part of it on a check is suspicious. Shape (n,)."""
         limit: Floats = np.maximum(self.tails.limit(lanes), WANDERS * np.sqrt(self.table.wander[lanes]))
         factor: Floats = self._policies.get("warn_score", groups) / WARN_SCORE
         return limit * factor
@@ -208,7 +219,7 @@ class Levels:
         excess = level - centre - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
         score = np.where(level > centre, np.maximum(excess, 0.0), level - centre) / spread
         limit = self.limit(lanes, groups)
-        clear = limit * (get("clear_score", groups) / get("warn_score", groups))
+        clear = self._seen_limit(lanes, groups) * (get("clear_score", groups) / get("warn_score", groups))
 
         suspicious = score > clear
         rising_us = table.rising_us[lanes]

@@ -51,7 +51,9 @@ MARGIN: Final = 1.25
 """A limit is so much further out than anything so far: of rare bursts each record would be news otherwise."""
 
 YOUNG_MARGIN: Final = 1.6
-"""The same before blocks of a whole week are there: a weekend is no news."""
+"""The same before blocks of YOUNG_US are there: a weekend is no news, nor is the second newsletter."""
+
+YOUNG_US: Final = 14 * DAY_US
 
 GUMBEL_SCALE: Final = 0.7797
 GUMBEL_MEAN: Final = 0.4500
@@ -314,7 +316,7 @@ class MetricLevels:
         least = least_change(centre, relative=table.relative[row])
         least = np.maximum(least, get("warn_score", groups) * table.spread[row])
         known_us = table.block_us[row] * np.sum(~np.isnan(table.high[row]), axis=1)
-        margin = np.where(known_us < WEEK_US, YOUNG_MARGIN, MARGIN)
+        margin = np.where(known_us < YOUNG_US, YOUNG_MARGIN, MARGIN)
         above = table.high[row] - centre[:, None]
         # A block far below the centre, where that is no trouble, does not make peaks likelier.
         above = np.where(table.upward[row][:, None], np.maximum(above, 0.0), above)

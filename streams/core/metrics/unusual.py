@@ -36,8 +36,8 @@ APART_MEMORY: Final = 5_000.0
 """Readings over which that is remembered: days, so that the hours of all of them count."""
 
 YOUNG: Final = 2.0
-YOUNG_US: Final = 7 * DAY_US
-"""Before a series has shown a whole week it may differ from its hours by so many times as much."""
+YOUNG_US: Final = 14 * DAY_US
+"""Before a series has shown two whole weeks it may differ from its hours by so many times as much."""
 
 PRIOR_MEAN: Final = 2.5
 PRIOR_SCALE: Final = 0.7

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams.contract import SERVICE, Reason
+from streams.core.failures.failures import tail
 from streams.core.forecasts.forecast import CERTIFICATE, MEMORY, UNKNOWN_US
 from streams.core.pending import NO_TEXT
 from streams.core.said.reasons_failures import fails_often, flapping
@@ -94,6 +95,7 @@ def _failing(
         since_us=since_us,
         severity="critical" if whole else "warning",
         locations=where,
+        baseline=tail(int(failing.size), reported, state.failures.normal(group)) if whole else None,
         failure=state.reasons.text(int(state.lanes.reason[first])) or "unknown",
     )
 
