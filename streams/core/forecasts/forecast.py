@@ -14,6 +14,7 @@ from streams.core.forecasts.depletion import Depletions
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
+from streams.policy import SECOND_US
 
 CERTIFICATE: Final = 0
 FREE_RATIO: Final = 1
@@ -27,10 +28,12 @@ KINDS: Final = {
     "memory_used_ratio": MEMORY,
 }
 UNKNOWN_US: Final = -1
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 60 * MINUTE_US
 
-NEARER: Final = 2.0 / 3.0
-"""What warns is told again when so much is left of the time that was told last: a disk that is warned of for days must
-be told when its last hour comes."""
+NEARER: Final = 1.5
+"""What warns is told again whenever the time left falls under a mark: an hour times or by any power of this. A disk
+that is warned of for days must be told when its last hour comes."""
 
 
 class ForecastTable(Table):
@@ -147,7 +150,7 @@ class Forecasts:
         active, left_us, told_us = table.active[series], table.left_us[series], table.told_us[series]
         turned = active != was
         known = active & (left_us != UNKNOWN_US)
-        nearer = known & ~turned & ((told_us == UNKNOWN_US) | (left_us <= NEARER * told_us))
+        nearer = known & ~turned & ((told_us == UNKNOWN_US) | (_mark(left_us) < _mark(told_us)))
         begun = active & turned
         table.since_us[series[begun]] = tick_us[begun]
         table.told_us[series] = np.where(~active, UNKNOWN_US, np.where(begun | nearer, left_us, told_us))
@@ -173,3 +176,11 @@ class Forecasts:
         over = series[~active]
         table.left_us[over] = table.left_upper_us[over] = UNKNOWN_US
         table.score[over] = 0.0
+
+
+def _mark(left_us: Ints) -> Ints:
+    """Return the number of the last mark that lies over a time left, 0 for the hour; shape (n,)."""
+    hours = np.maximum(left_us, MINUTE_US) / HOUR_US
+    # A hair is what logarithms of marks themselves are off by: an hour left is not under an hour.
+    marks: Ints = np.floor(np.log(hours) / np.log(NEARER) + 1e-9).astype(np.int64)
+    return marks
