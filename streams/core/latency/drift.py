@@ -34,7 +34,7 @@ SLOW_US: Final = np.array([72.0, 120.0]) * HOUR_US
 LEAST_AGE_US: Final = np.array([2 * HOUR_US, 24 * HOUR_US])
 """A pair says nothing before its slow mean is of so much time."""
 
-BUDGET_SHARE: Final = 12.5
+BUDGET_SHARE: Final = 15.0
 """Of a series' false warnings. More than all of them, as far fewer come: largest means of a day have a lighter tail
 than the exponential one that `calibration` supposes, and limits that are known from few days are widened twice.
 Measured on the noise of `benchmarks.detection.faults`: 0.008 a target-week."""
