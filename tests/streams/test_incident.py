@@ -200,6 +200,18 @@ def test_a_target_that_loses_checks_all_the_time_pages_when_chance_explains_its_
     assert first_page(share, "HFFFFFFFFFFFF") == paged
 
 
+@pytest.mark.parametrize(("share", "warned"), [(0.005, 5), (0.05, 5), (0.1, 6), (0.2, 9)])
+def test_failures_under_the_quorum_warn_when_chance_explains_their_run_no_more(share: float, warned: int) -> None:
+    """Five in a row for most, more where many checks are lost."""
+    state, opened = SubjectState(), []
+    for tick in range(1, 13):
+        reasons = (reason("partial_failure", since_us=1, baseline=share),)
+        finding = Finding(tick_us=tick, sign=Sign.PARTIAL, since_us=1, interval_us=1, reasons=reasons)
+        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
+        opened += [revision.updated_at_us for revision in revisions if revision.effect == "opened"]
+    assert opened == [warned]
+
+
 def test_no_target_loses_so_many_checks_that_it_never_pages() -> None:
     """What detection takes for normal ends at a fifth; any run is enough in the end."""
     assert first_page(1.0, "H" + "F" * 1400) is not None

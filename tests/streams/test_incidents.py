@@ -328,3 +328,19 @@ def test_a_snapshot_of_another_form_is_refused() -> None:
     with pytest.raises(ValueError, match="partitions"):
         Incidents(IncidentPolicy(), Expectations(), partitions=2).restore(before)
     assert incidents.snapshot() == before
+
+
+def test_failures_under_the_quorum_are_waited_for_longer_than_they_are_published() -> None:
+    """Where a fifth of all checks is lost nine in a row count, though five verdicts came: the others were like them."""
+
+    def lossy(verdict: Verdict) -> Verdict:
+        since_us = START_US + 2 * INTERVAL_US
+        reasons = [msgspec.structs.replace(one, baseline=0.2, since_us=since_us) for one in verdict.reasons]
+        return msgspec.structs.replace(verdict, reasons=reasons)
+
+    rows = {"shop/web": {"ams": "SS" + "F" * 14, "fra": CLEAN, "nyc": CLEAN}}
+    installation = Installation(rows=rows)
+    incidents, told = incidents_of(installation), list[Incident]()
+    for message in merged(installation.messages()):
+        told += incidents.apply(lossy(message) if isinstance(message, Verdict) else message)
+    assert [(one.kind, (one.opened_at_us - START_US) // INTERVAL_US) for one in told] == [("early_warning", 10)]

@@ -7,11 +7,8 @@ from typing import Final, NamedTuple
 from streams.contract import SERVICE, Reason, Verdict
 from streams.core.failures.flaps import FLAPPING
 from streams.core.incidents.landscape import MISSED, SILENCE, Seen, majority
-from streams.core.incidents.signs import LATENCY, PARTIAL_FAILURE, Finding, Sign, counts_failures
+from streams.core.incidents.signs import LATENCY, PARTIAL_FAILURE, PRESENT, Finding, Sign, counts_failures
 from streams.policy import DAY_US, SECOND_US
-
-PRESENT: Final = frozenset({PARTIAL_FAILURE, "failing"})
-"""Kinds of reasons that speak of this very tick and remember nothing."""
 
 UNSEEN: Final = frozenset({SILENCE, MISSED})
 """Kinds of reasons that say that nothing is known: they make nothing abnormal, and nothing well."""

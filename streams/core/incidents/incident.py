@@ -22,7 +22,7 @@ from streams.contract import SERVICE, VERSION, Incident, IncidentEffect, Reason,
 from streams.core.incidents.cause import company_cause, outage_cause, warning_cause
 from streams.core.incidents.company import ALONE, Company
 from streams.core.incidents.runs import rare_run
-from streams.core.incidents.signs import PARTIAL_FAILURE, Finding, Sign, counts_failures
+from streams.core.incidents.signs import PRESENT, Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
 
 PAGE_INTERVALS: Final = 5
@@ -83,16 +83,16 @@ def step(
         return _resolve(state, finding, policy)
     if finding.sign is Sign.FAILING and state.failing_run >= policy.failure_ticks:
         return _outage(target, subject, state, finding, policy, company)
-    if _warns(state, finding.sign, policy):
+    if _warns(state, finding, policy):
         return _warn(target, subject, state, finding, policy, company)
     return state, ()
 
 
-def waits(state: SubjectState, sign: Sign) -> bool:
+def waits(state: SubjectState, finding: Finding) -> bool:
     """Say whether time alone may change this incident, so that even ticks like the last one must be judged."""
-    incident = state.incident
+    incident, sign = state.incident, finding.sign
     if incident is None:
-        return False
+        return _is_chance(finding)
     if sign is Sign.HEALTHY or incident.caused_by is not None:
         return True
     return sign is Sign.FAILING and incident.kind == "outage" and not incident.page
@@ -124,7 +124,7 @@ def pages_early(reasons: Sequence[Reason], policy: IncidentPolicy) -> bool:
         time_left_us = reason.time_left_us
         if reason.severity == "critical" and time_left_us is not None and time_left_us < policy.page_time_left_us:
             return True
-    detected = [one for one in reasons if one.subject == SERVICE and one.kind not in (PARTIAL_FAILURE, "failing")]
+    detected = [one for one in reasons if one.subject == SERVICE and one.kind not in PRESENT]
     return 0 < policy.page_signals <= len({_signal(reason) for reason in detected})
 
 
@@ -161,17 +161,23 @@ def _failing_ticks(finding: Finding) -> int:
     return (finding.tick_us - min([finding.since_us, *failing])) // finding.interval_us + 1
 
 
-def _rare_ticks(finding: Finding) -> int:
-    """Return for how many ticks a target must fail before chance does not explain it: some lose checks all the time."""
-    shares = [reason.baseline for reason in finding.reasons if reason.kind == "failing" and reason.baseline is not None]
-    return max((rare_run(share) for share in shares), default=1)
+def _is_chance(finding: Finding) -> bool:
+    """Say whether chance explains that so many checks failed in a row: some targets lose checks all the time."""
+    found = [
+        (finding.tick_us - reason.since_us) // finding.interval_us + 1 < rare_run(reason.baseline)
+        for reason in finding.reasons
+        if reason.kind in PRESENT and reason.baseline is not None
+    ]
+    return bool(found) and all(found)
 
 
-def _warns(state: SubjectState, sign: Sign, policy: IncidentPolicy) -> bool:
+def _warns(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> bool:
     # A failing tick alone warns of nothing: it has a threshold of its own.
+    sign = finding.sign
     if sign is Sign.DEGRADED and state.degraded_run >= policy.warning_ticks:
         return True
-    return sign in (Sign.DEGRADED, Sign.PARTIAL) and state.partial_run >= policy.partial_failure_ticks
+    enough = sign in (Sign.DEGRADED, Sign.PARTIAL) and state.partial_run >= policy.partial_failure_ticks
+    return enough and not _is_chance(finding)
 
 
 def _resolve(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> tuple[SubjectState, Revisions]:
@@ -192,7 +198,7 @@ def _outage(
         state, incident = _open(target, subject, state, finding, policy)
     lasted_us = finding.tick_us - finding.since_us
     lasted = state.flapping or lasted_us >= min(policy.page_after_us, PAGE_INTERVALS * finding.interval_us)
-    page = lasted and _failing_ticks(finding) >= _rare_ticks(finding)
+    page = lasted and not _is_chance(finding)
     if incident.kind == "outage":
         return _updated(state, finding, company, page=page)
     line = outage_cause(finding.reasons, finding.locations, finding.since_us)

@@ -326,7 +326,7 @@ class Incidents:
         hosts = landscape.hosts(verdict.reported)
         finding, held = service_finding(again, self._locations.holds(), landscape.targets[verdict.target], hosts)
         revisions = self._step_service(track, verdict, finding)
-        if held or waits(track.service, finding.sign) or not self._settled(track, verdict.target, finding):
+        if held or waits(track.service, finding) or not self._settled(track, verdict.target, finding):
             self._push_echo(track, verdict, tick_us + verdict.interval_us)
         return revisions
 

@@ -9,6 +9,8 @@ from streams.core.failures.flaps import FLAPPING
 
 PARTIAL_FAILURE: Final = "partial_failure"
 LATENCY: Final = "latency"
+PRESENT: Final = frozenset({PARTIAL_FAILURE, "failing"})
+"""Kinds of reasons that speak of this very tick and remember nothing."""
 
 
 class Sign(enum.Enum):

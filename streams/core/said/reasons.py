@@ -86,6 +86,7 @@ def _failing(
     head = "failing: " if whole else "checks fail: "
     first = next(lane for lane in failing.tolist() if _cause(state, lane) == most)
     quorum = f"{failing.size} of {count(reported, 'location')}"
+    lost = state.failures.normal(group)
     text = f"{head}{most} at {names(where)} ({quorum}), since {instant(since_us)}"
     return Reason(
         kind="failing" if whole else "partial_failure",
@@ -95,7 +96,7 @@ def _failing(
         since_us=since_us,
         severity="critical" if whole else "warning",
         locations=where,
-        baseline=tail(int(failing.size), reported, state.failures.normal(group)) if whole else None,
+        baseline=tail(int(failing.size), reported, lost) if whole else lost,
         failure=state.reasons.text(int(state.lanes.reason[first])) or "unknown",
     )
 
