@@ -21,7 +21,8 @@ class DetectPolicy:
         min_latency_ratio: A level must also be this many times the baseline: a tight spread alone warns nobody.
         rebaseline_checks: After so many flagged checks in a row without a failure the new level is the norm.
         failure_window_ticks: Ticks of a target that a failure ratio tells of, and of which it ends (at most 63).
-        expected_failure_ratio: The least ratio of failing checks that is normal.
+        expected_failure_ratio: The least ratio of failing checks that is normal; the higher, the longer a run of
+            failures that pages.
         horizon_us: A forecast warns when the lower bound of the time left is under this.
         certificate_horizon_us: The same for `tls_days_left`.
         max_lateness_us: lateness = min(2 intervals, this).

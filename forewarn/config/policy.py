@@ -46,7 +46,7 @@ class TargetDetection(Section):
     failure_window_ticks: _Few = _DETECT.failure_window_ticks
     """Ticks that a failure ratio tells of, and of which it ends; at most 63."""
     expected_failure_ratio: Annotated[float, Field(gt=0, lt=1)] = _DETECT.expected_failure_ratio
-    """The least ratio of failing checks that is normal."""
+    """The least ratio of failing checks that is normal; the higher, the longer a run of failures that pages."""
     horizon: Duration = _duration(_DETECT.horizon_us)
     """A forecast (disk, inodes) warns when less than this may be left."""
     certificate_horizon: Duration = _duration(_DETECT.certificate_horizon_us)
