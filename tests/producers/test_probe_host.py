@@ -75,7 +75,7 @@ async def test_a_mount_that_hangs_is_told_and_holds_up_nothing(
     threads = threading.active_count()
     try:
         for _ in range(3):
-            seen = await check(HostOptions(mounts=("/away", "/")), deadline_s=0.5)
+            seen = await check(HostOptions(mounts=("/away", "/")), deadline_s=2.0)
             assert (seen.reason, seen.detail) == ("unavailable", "/away does not answer")
             assert "disk_free_ratio:/" in seen.metrics
         assert threading.active_count() <= threads + 1
