@@ -51,14 +51,16 @@ def reason(kind: str, **fields: object) -> Reason:
     return Reason(**{"kind": kind, "subject": SERVICE, "text": kind, "probe": "http", "since_us": 0, **fields})  # type: ignore[arg-type]
 
 
-def reasons_of(letter: str) -> tuple[Reason, ...]:
-    """What detection gives as the reason of a tick."""
-    kinds = {"D": reason("latency_level", metric="latency"), "P": reason("partial_failure"), "F": reason("failing")}
-    return (kinds[letter],) if letter in kinds else ()
+def reasons_of(letter: str, **fields: object) -> tuple[Reason, ...]:
+    """What detection gives as the reason of a tick, with these fields."""
+    kinds = {"D": "latency_level", "P": "partial_failure", "F": "failing"}
+    if letter == "D":
+        fields["metric"] = "latency"
+    return (reason(kinds[letter], **fields),) if letter in kinds else ()
 
 
-def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
-    """All that is published for a timeline."""
+def revisions_of(line: str, policy: IncidentPolicy, lost: float | None = None) -> list[Incident]:
+    """All that is published for a timeline, of a target that loses such a share of its checks (None: not said)."""
     state = SubjectState()
     published: list[Incident] = []
     since_us = 0
@@ -66,7 +68,11 @@ def revisions_of(line: str, policy: IncidentPolicy) -> list[Incident]:
         if tick and letter != line[tick - 1]:
             since_us = tick
         finding = Finding(
-            tick_us=tick, sign=SIGNS[letter], since_us=since_us, interval_us=1, reasons=reasons_of(letter)
+            tick_us=tick,
+            sign=SIGNS[letter],
+            since_us=since_us,
+            interval_us=1,
+            reasons=reasons_of(letter) if lost is None else reasons_of(letter, since_us=since_us, baseline=lost),
         )
         state, revisions = step("shop/web", SERVICE, state, finding, policy)
         published.extend(revisions)
@@ -179,42 +185,26 @@ def test_an_outage_pages_when_it_has_lasted_five_intervals(line: str, paged: int
     assert pages[:1] == ([] if paged is None else [paged])
 
 
-def first_page(share: float, line: str) -> int | None:
-    """The tick at which a target is paged for of which so many ticks fail by chance."""
-    state, since_us = SubjectState(), line.index("F")
-    for tick, letter in enumerate(line):
-        reasons = (reason("failing", since_us=since_us, baseline=share),) if letter == "F" else ()
-        finding = Finding(tick_us=tick, sign=SIGNS[letter], since_us=since_us, interval_us=1, reasons=reasons)
-        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
-        if any(revision.page for revision in revisions):
-            return tick
-    return None
-
-
 @pytest.mark.parametrize(("share", "paged"), [(0.0005, 6), (0.02, 6), (0.06, 6), (0.1, 6), (0.11, 7), (0.2, 9)])
 def test_a_target_that_loses_checks_all_the_time_pages_when_chance_explains_its_run_no_more(
     share: float, paged: int
 ) -> None:
     """Five intervals for most; where a fifth is lost the ninth failing tick, as 0.2 ** 9 < 1e-6 < 0.2 ** 8."""
-    #                        0123456789
-    assert first_page(share, "HFFFFFFFFFFFF") == paged
+    pages = [one.updated_at_us for one in revisions_of("HFFFFFFFFFFFF", IncidentPolicy(), share) if one.page]
+    assert pages[0] == paged
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.005, 5), (0.05, 5), (0.1, 6), (0.2, 9)])
 def test_failures_under_the_quorum_warn_when_chance_explains_their_run_no_more(share: float, warned: int) -> None:
     """Five in a row for most, more where many checks are lost."""
-    state, opened = SubjectState(), []
-    for tick in range(1, 13):
-        reasons = (reason("partial_failure", since_us=1, baseline=share),)
-        finding = Finding(tick_us=tick, sign=Sign.PARTIAL, since_us=1, interval_us=1, reasons=reasons)
-        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
-        opened += [revision.updated_at_us for revision in revisions if revision.effect == "opened"]
+    told = revisions_of("H" + 12 * "P", IncidentPolicy(), share)
+    opened = [one.updated_at_us for one in told if one.effect == "opened"]
     assert opened == [warned]
 
 
 def test_no_target_loses_so_many_checks_that_it_never_pages() -> None:
     """What detection takes for normal ends at a fifth; any run is enough in the end."""
-    assert first_page(1.0, "H" + "F" * 1400) is not None
+    assert any(one.page for one in revisions_of("H" + "F" * 1400, IncidentPolicy(), 1.0))
 
 
 @pytest.mark.parametrize(("interval_us", "pages_after_us"), [(1, 5), (10, 40), (30, 60), (60, 120)])

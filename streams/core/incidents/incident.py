@@ -158,13 +158,17 @@ def _count(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> Sub
 def _failing_ticks(finding: Finding) -> int:
     """Return for how many ticks a target has failed, this one included and those that nobody saw."""
     failing = [reason.since_us for reason in finding.reasons if reason.kind == "failing"]
-    return (finding.tick_us - min([finding.since_us, *failing])) // finding.interval_us + 1
+    return _ticks_since(min([finding.since_us, *failing]), finding)
+
+
+def _ticks_since(since_us: int, finding: Finding) -> int:
+    return (finding.tick_us - since_us) // finding.interval_us + 1
 
 
 def _is_chance(finding: Finding) -> bool:
     """Say whether chance explains that so many checks failed in a row: some targets lose checks all the time."""
     found = [
-        (finding.tick_us - reason.since_us) // finding.interval_us + 1 < rare_run(reason.baseline)
+        _ticks_since(reason.since_us, finding) < rare_run(reason.baseline)
         for reason in finding.reasons
         if reason.kind in PRESENT and reason.baseline is not None
     ]

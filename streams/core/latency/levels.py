@@ -179,10 +179,14 @@ class Levels:
 
     def limit(self, lanes: Rows, groups: Rows) -> Floats:
         """Return the score from which these series are flagged. Shape (n,)."""
-        blocks = self.tails.table.blocks[lanes]
-        unseen = np.where(blocks > PRIOR_BLOCKS, UNSEEN * PRIOR_BLOCKS / blocks, 0.0)
-        limit: Floats = self._seen_limit(lanes, groups) * (1.0 + unseen)
+        limit: Floats = self._seen_limit(lanes, groups) * self._widened(lanes)
         return limit
+
+    def _widened(self, lanes: Rows) -> Floats:
+        """Return by how much limits are further for what was not seen yet. Shape (n,)."""
+        blocks = self.tails.table.blocks[lanes]
+        widened: Floats = 1.0 + np.where(blocks > PRIOR_BLOCKS, UNSEEN * PRIOR_BLOCKS / blocks, 0.0)
+        return widened
 
     def _seen_limit(self, lanes: Rows, groups: Rows) -> Floats:
         """Return the same by what was seen so far: from a part of it on a check is suspicious. Shape (n,)."""
@@ -218,8 +222,9 @@ class Levels:
         level = median_of_five(recent)
         excess = level - centre - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
         score = np.where(level > centre, np.maximum(excess, 0.0), level - centre) / spread
-        limit = self.limit(lanes, groups)
-        clear = self._seen_limit(lanes, groups) * (get("clear_score", groups) / get("warn_score", groups))
+        seen_limit = self._seen_limit(lanes, groups)
+        limit = seen_limit * self._widened(lanes)
+        clear = seen_limit * (get("clear_score", groups) / get("warn_score", groups))
 
         suspicious = score > clear
         rising_us = table.rising_us[lanes]
