@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 SECOND_US: Final = 1_000_000
-DAY_US: Final = 86_400 * SECOND_US
+HOUR_US: Final = 3_600 * SECOND_US
+DAY_US: Final = 24 * HOUR_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

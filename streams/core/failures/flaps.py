@@ -26,11 +26,10 @@ from streams.core.quorum import majority
 from streams.core.table import Bools, Column, Floats, Ints, Table
 from streams.core.ticks import Round
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US
+from streams.policy import DAY_US, HOUR_US
 
 FLAPPING: Final = "flapping"
 KEPT: Final = 8
-HOUR_US: Final = DAY_US // 24
 WEEK_US: Final = 7 * DAY_US
 REACH_US: Final = DAY_US
 """A cluster is no longer than this."""

@@ -24,9 +24,8 @@ import numpy as np
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US
+from streams.policy import DAY_US, HOUR_US
 
-HOUR_US: Final = DAY_US // 24
 WINDOWS: Final = 3
 POINTS: Final = 24
 SPACING_US: Final = np.array([HOUR_US // 60, HOUR_US // 6, 2 * HOUR_US])

@@ -14,7 +14,7 @@ from streams.core.forecasts.depletion import Depletions
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import SECOND_US
+from streams.policy import HOUR_US
 
 CERTIFICATE: Final = 0
 FREE_RATIO: Final = 1
@@ -28,8 +28,6 @@ KINDS: Final = {
     "memory_used_ratio": MEMORY,
 }
 UNKNOWN_US: Final = -1
-MINUTE_US: Final = 60 * SECOND_US
-HOUR_US: Final = 60 * MINUTE_US
 
 NEARER: Final = 1.5
 """What warns is told again whenever the time left falls under a mark: an hour times or by any power of this. A disk
@@ -180,7 +178,7 @@ class Forecasts:
 
 def _mark(left_us: Ints) -> Ints:
     """Return the number of the last mark that lies over a time left, 0 for the hour; shape (n,)."""
-    hours = np.maximum(left_us, MINUTE_US) / HOUR_US
+    hours = np.maximum(left_us, HOUR_US // 60) / HOUR_US
     # A hair is what logarithms of marks themselves are off by: an hour left is not under an hour.
     marks: Ints = np.floor(np.log(hours) / np.log(NEARER) + 1e-9).astype(np.int64)
     return marks

@@ -22,9 +22,7 @@ from streams.core.latency.blocks import Blocks
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US
-
-HOUR_US: Final = 3_600 * 1_000_000
+from streams.policy import DAY_US, HOUR_US
 
 SCALES: Final = 2
 QUICK_US: Final = np.array([0.5, 3.0]) * HOUR_US

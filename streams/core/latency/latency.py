@@ -16,12 +16,13 @@ from streams.core.latency.drift import SCALES, DriftChanges, Drifts
 from streams.core.latency.levels import LevelChanges, Levels
 from streams.core.latency.phases import N, PhaseChanges, Phases
 from streams.core.latency.samples import Samples
-from streams.core.latency.season import HOUR_US, SLOW_US, Seasons
+from streams.core.latency.season import SLOW_US, Seasons
 from streams.core.latency.spread import SpreadChanges, Spreads
 from streams.core.latency.together import Together, TogetherChanges
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
+from streams.policy import HOUR_US
 
 SPOILS: Final = 3
 """So many failures in a row, and an episode was not innocent."""

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.policy import HOUR_US
 
-HOUR_US: Final = 3_600 * 1_000_000
 HOURS: Final = 24
 WEEK_HOURS: Final = 168
 MONDAY_US: Final = 4 * 24 * HOUR_US

@@ -13,11 +13,11 @@ import numpy as np
 
 from streams.core.calibration import Tails
 from streams.core.metrics.novelty import Novelty, strength
-from streams.core.metrics.views import HOUR_US, HOURS
+from streams.core.metrics.views import HOURS
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US, SECOND_US
+from streams.policy import DAY_US, HOUR_US, SECOND_US
 
 SLOW_US: Final = 30 * SECOND_US
 MOST: Final = 20.0

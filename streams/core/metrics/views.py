@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.core.table import Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US, SECOND_US
+from streams.policy import DAY_US, HOUR_US, SECOND_US
 
 VIEWS: Final = ("value", "size", "step", "hour", "day")
 LEVELS: Final = 2
@@ -28,7 +28,6 @@ HOUR_DAYS: Final = 7
 HOURS: Final = 24
 SLOTS: Final = 288
 SLOT_US: Final = 300 * SECOND_US
-HOUR_US: Final = 3600 * SECOND_US
 
 
 class ViewTable(Table):
