@@ -88,9 +88,9 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subject: SERVICE, or the metric's name of a forecast: reasons of one subject make one incident.
         text: One sentence for a person, without the target's name.
         locations: Where it is seen.
-        baseline: What is normal. Of `failing`: the share of ticks at which so many locations fail by chance; of
-            `partial_failure`: the share of a location's checks that do.
-        failure: The failure reason of checks, if checks fail.
+        baseline: What is normal. Of `failing` and `partial_failure`: the share of checks that fail by themselves.
+        limit: From where it is not normal. Of `failing` and `partial_failure`: so many ticks in a row are no chance.
+        failure: The failure reason of checks, if checks fail: of most of them.
     """
 
     kind: str

@@ -7,6 +7,7 @@ from typing import Final
 SECOND_US: Final = 1_000_000
 HOUR_US: Final = 3_600 * SECOND_US
 DAY_US: Final = 24 * HOUR_US
+WEEK_US: Final = 7 * DAY_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ import numpy as np
 
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
+from streams.policy import WEEK_US
 
 BLOCK_US: Final = 7_200 * 1_000_000
 LEAST_CHECKS: Final = 60
@@ -47,7 +48,6 @@ HIGH: Final = 0.5
 PATIENCE: Final = 6
 """A block ends when the statistic is under this part of its limit, or so many times as long."""
 
-WEEK_US: Final = 7 * 86_400 * 1_000_000
 _SD_TO_SCALE: Final = math.sqrt(6.0) / math.pi
 _EULER: Final = 0.5772156649015329
 

@@ -84,7 +84,8 @@ class SeriesJudge:
                 for place in places.tolist():
                     group, tick_us = int(turn.groups[place]), int(turn.tick_us[place])
                     self._deviations.append(deviations.of_failures(state, group, tick_us, active=active))
-        flaps = state.flaps.update(turn, failing, state.failures.lost(turn.groups), interval_us)
+        outage, lost = state.failures.outage(turn.groups, turn.total(turn.reported)), state.failures.lost(turn.groups)
+        flaps = state.flaps.update(turn, failing, outage, lost, interval_us)
         if flaps is not None:
             for places, active in ((flaps.left, True), (flaps.back, False)):
                 for place in places.tolist():

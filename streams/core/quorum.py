@@ -1,6 +1,6 @@
 """What a tick of a (target, probe) is, by how many of the locations that reported saw it fail."""
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ NAMES: Final[tuple[VerdictName, ...]] = ("healthy", "unknown", "degraded", "fail
 """Verdicts from best to worst: the code of a verdict is its place. Unknown never passes for healthy."""
 
 
-def majority(reported: Ints) -> Ints:
+Count = TypeVar("Count", int, Ints)
+
+
+def majority(reported: Count) -> Count:
     """Return how many of so many reporting locations are a quorum: more than half; of two both, of one that one."""
     return reported // 2 + 1
 

@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-13"
+CODE: Final = "detect-14"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 

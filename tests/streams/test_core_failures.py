@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.failures.failures import Failures, tail
+from streams.core.failures.chance import rare_run, tail
+from streams.core.failures.failures import Failures
 from streams.core.pending import ROW
 from streams.core.policies import Policies
 from streams.core.quorum import majority
@@ -28,6 +29,57 @@ def test_the_tail_is_exact(failures: int, trials: int, thousandths: int) -> None
     ratio = Fraction(thousandths, 1000)
     exact = sum(comb(trials, k) * ratio**k * (1 - ratio) ** (trials - k) for k in range(failures, trials + 1))
     assert tail(failures, trials, float(ratio)) == pytest.approx(float(exact), rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("share", "again", "run"),
+    [
+        (1e-7, 0.0, 1),
+        (1e-6, 0.9, 1),
+        (0.1, 0.0, 6),  # independent: 0.1 ** 6
+        (0.1, 0.05, 6),  # never less than that
+        (0.01, 0.1, 5),  # 0.01 * 0.1 ** 4
+        (0.01, 0.5, 15),  # 0.01 * 0.5 ** 14 = 6e-7
+        (1.0, 1.0, 1375),  # any run is enough in the end
+    ],
+)
+def test_a_run_that_is_no_chance(share: float, again: float, run: int) -> None:
+    """The first failure, and each of the others after one, together rarer than once in a million."""
+    assert rare_run(share, again) == run
+
+
+def test_where_failures_go_on_by_themselves_more_in_a_row_are_chance() -> None:
+    """Two in a row each twenty ticks, of one location or of one of two; single ones each ten: alike many are lost."""
+    for others in ({}, {"fra": "H" * 4000}):
+        needed = []
+        for line in (("H" * 18 + "FF") * 200, ("H" * 9 + "F") * 400):
+            found = run({"ams": line + "FFFF", **others}, policy=POLICY)
+            kinds = ("failing", "partial_failure")
+            needed.append(next(r.limit for v in reversed(found.verdicts) for r in v.reasons if r.kind in kinds))
+        twice, single = needed
+        assert single is not None
+        assert twice is not None
+        assert twice > 3 * single
+
+
+def test_outages_do_not_teach_that_failures_go_on() -> None:
+    """Ten crashes of ten minutes, seen from two locations: the next one is no chance as soon as the first."""
+    crash = "H" * 380 + "F" * 20
+    found = run({"ams": crash * 10, "fra": crash * 10}, policy=POLICY)
+    limits = [r.limit or 0.0 for v in found.verdicts for r in v.reasons if r.kind == "failing"]
+    assert max(limits) == limits[0]
+
+
+def test_what_warned_and_passed_is_not_told_again_so_easily() -> None:
+    """Five failures in twenty ticks, well for a day, and the same again: nothing. Twice as many are told."""
+    burst, well = "FHHHFHHFHHHFHHHF", "H" * 2880
+    lines = ["H" * 40 + burst + well, "H" * 40 + burst + well + burst + "H" * 60]
+    lines.append(lines[0] + "FHFHFHHFHFHFHHFHFHFHHFHF" + "H" * 60)
+    flags = []
+    for line in lines:
+        found = run({"ams": line}, policy=POLICY)
+        flags.append(sum(one.active for one in found.deviations if one.detector == "failure_ratio"))
+    assert flags == [1, 1, 2]
 
 
 def test_failures_scattered_over_twenty_ticks_are_a_deviation() -> None:

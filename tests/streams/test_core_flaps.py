@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.failures.flaps import FLAPPING, _poisson_tail
+from streams.core.failures.chance import poisson_tail
+from streams.core.failures.flaps import FLAPPING
 from streams.policy import DAY_US, DetectPolicy
 from tests.streams.timelines import SECOND, START, Published, columns, detector, expectations, rows_of
 
@@ -54,11 +55,26 @@ def test_the_third_time_within_hours_is_flapping_and_is_over_after_a_quiet_time(
 
 
 def test_a_cluster_that_is_over_is_one_event_from_then_on() -> None:
-    """Twelve hours after three times within minutes one more says nothing; a second one a quarter later does."""
+    """Twelve hours after three times within minutes one more says nothing, nor a second one: that passed before."""
     cluster = "F" + "H" * 14 + "F" + "H" * 14 + "F"
     assert [tick for active, tick in flags(play(cluster + "H" * 720 + "F" + "H" * 30)) if active] == [15]
+    again = cluster + "H" * 720 + "F" + "H" * 14 + "F" + "H" * 14
+    assert [tick for active, tick in flags(play(again + "H" * 30)) if active] == [15]
+    assert [tick for active, tick in flags(play(again + "F" + "H" * 30)) if active] == [15, 781]
+
+
+def test_a_cluster_that_was_an_outage_makes_nobody_wary() -> None:
+    """Four minutes of it are no chance: as much is told again as before."""
+    cluster = "F" + "H" * 14 + "FFFF" + "H" * 14 + "F"
     again = play(cluster + "H" * 720 + "F" + "H" * 14 + "F" + "H" * 30)
-    assert [tick for active, tick in flags(again) if active] == [15, 766]
+    assert len([tick for active, tick in flags(again) if active]) == 2
+
+
+def test_what_flaps_for_days_without_an_outage_is_what_the_target_is_like() -> None:
+    """Down for a minute each three hours: told at first, and over, although it goes on."""
+    found = flags(play(("F" + "H" * 179) * 8 * 12))
+    assert [active for active, _ in found] == [True, False]
+    assert found[1][1] < 6 * 1440
 
 
 def test_one_location_that_flaps_is_no_flapping_target() -> None:
@@ -97,7 +113,7 @@ def test_restored_from_a_snapshot_it_continues(cut: int, gap: int) -> None:
 
 
 @given(least=st.integers(0, 12), mean=st.floats(1e-6, 8.0))
-def test_the_poisson_tail_is_exact(least: int, mean: float) -> None:
+def test_thepoisson_tail_is_exact(least: int, mean: float) -> None:
     """Against one minus the sum of what is below, where that does not cancel."""
     below = sum(np.exp(-mean) * mean**k / float(np.prod(np.arange(1, k + 1, dtype=float))) for k in range(least))
-    assert abs(_poisson_tail(least, mean) - (1.0 - below)) < 1e-12
+    assert abs(poisson_tail(least, mean) - (1.0 - below)) < 1e-12

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from streams.contract import SERVICE, Incident, Reason
+from streams.core.failures.chance import rare_run
 from streams.core.incidents.incident import SubjectState, pages_early, step
 from streams.core.incidents.signs import Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
@@ -72,7 +73,7 @@ def revisions_of(line: str, policy: IncidentPolicy, lost: float | None = None) -
             sign=SIGNS[letter],
             since_us=since_us,
             interval_us=1,
-            reasons=reasons_of(letter) if lost is None else reasons_of(letter, since_us=since_us, baseline=lost),
+            reasons=reasons_of(letter) if lost is None else reasons_of(letter, since_us=since_us, limit=rare_run(lost)),
         )
         state, revisions = step("shop/web", SERVICE, state, finding, policy)
         published.extend(revisions)
@@ -202,6 +203,18 @@ def test_failures_under_the_quorum_warn_when_chance_explains_their_run_no_more(s
     assert opened == [warned]
 
 
+def test_what_one_location_saw_before_is_no_part_of_the_outage() -> None:
+    """It fails for an hour; most of them fail since tick 3: that is what has lasted, and what chance has to explain."""
+    state, paged = SubjectState(), list[int]()
+    for tick in range(20):
+        kind, sign = ("failing", Sign.FAILING) if tick >= 3 else ("partial_failure", Sign.PARTIAL)
+        reasons = (reason(kind, since_us=-3600, limit=8.0),)
+        finding = Finding(tick_us=tick, sign=sign, since_us=-3600, interval_us=1, reasons=reasons)
+        state, revisions = step("shop/web", SERVICE, state, finding, IncidentPolicy())
+        paged += [one.updated_at_us for one in revisions if one.page]
+    assert paged[:1] == [3 + 8 - 1]
+
+
 def test_no_target_loses_so_many_checks_that_it_never_pages() -> None:
     """What detection takes for normal ends at a fifth; any run is enough in the end."""
     assert any(one.page for one in revisions_of("H" + "F" * 1400, IncidentPolicy(), 1.0))
@@ -292,6 +305,8 @@ def test_the_same_finding_again_publishes_nothing() -> None:
         ([reason("failure_ratio", metric="failure_ratio"), reason("partial_failure", failure="timeout")], False),
         ([reason("latency_level", metric="latency"), reason("failure_ratio", metric="failure_ratio")], True),
         ([reason("latency_level", metric="latency"), reason("partial_failure", failure="timeout")], False),
+        ([reason("latency_drift", metric="latency"), reason("failure_ratio", failure="timeout")], False),
+        ([reason("latency_drift", metric="latency"), reason("failure_ratio", failure="http_status")], True),
         ([reason("forecast", subject="disk", severity="critical", time_left_us=10)], True),
         ([reason("forecast", subject="disk", severity="critical", time_left_us=3_600_000_000)], False),
         ([reason("forecast", subject="disk", severity="warning", time_left_us=10)], False),
@@ -300,7 +315,7 @@ def test_the_same_finding_again_publishes_nothing() -> None:
     ],
 )
 def test_an_early_warning_pages_for_short_time_left_or_two_signals(reasons: list[Reason], pages: bool) -> None:
-    """Two detectors of one metric are one signal; time left alone or severity alone wakes nobody."""
+    """Two detectors of one metric are one signal, and what times out is slow; time left alone wakes nobody."""
     assert pages_early(reasons, IncidentPolicy()) is pages
 
 

@@ -335,7 +335,7 @@ def test_failures_under_the_quorum_are_waited_for_longer_than_they_are_published
 
     def lossy(verdict: Verdict) -> Verdict:
         since_us = START_US + 2 * INTERVAL_US
-        reasons = [msgspec.structs.replace(one, baseline=0.2, since_us=since_us) for one in verdict.reasons]
+        reasons = [msgspec.structs.replace(one, limit=9.0, since_us=since_us) for one in verdict.reasons]
         return msgspec.structs.replace(verdict, reasons=reasons)
 
     rows = {"shop/web": {"ams": "SS" + "F" * 14, "fra": CLEAN, "nyc": CLEAN}}

@@ -4,7 +4,7 @@ Counted are ticks of a group at which a location begins to fail, not checks: whe
 together and for some ticks in a row, and that is one event. Three Bernoulli CUSUMs, each for another ratio that
 failures may have risen to (RISEN), sum the log likelihood ratio of each tick against the ratio that is normal for the
 group: a high ratio is seen after a few failures, a low one after some dozen. Each limit is what keeps its part of the
-budget of false warnings, at any interval and any ratio, without counting on large numbers (`_steps`).
+budget of false warnings, at any interval and any ratio, without counting on large numbers (`chance.steps`).
 
 What is normal is learned from all checks but those of which the sums of any location say that they are too many: an
 hour in which one location loses half of its checks must not pass for what the target is like. It is taken at its upper
@@ -22,25 +22,19 @@ Source:
     test (Clopper & Pearson 1934), one-sided.
 """
 
-import math
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from streams.core.failures.chance import RISEN, rare_run, steps, tail
 from streams.core.policies import Policies
+from streams.core.quorum import majority
 from streams.core.table import Bits, Bools, Column, Floats, Ints, Rows, Table
 from streams.core.ticks import REMEMBERED, Round
+from streams.core.wary import warier, wariness
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
-RISEN: Final = np.array([0.03, 0.12, 0.4])
-"""Ratios of failing checks that are looked for, from the slow to the quick."""
-
-TIMES: Final = np.array([3.0, 5.0, 8.0])
-"""They are at least so many times what is normal."""
-
-MOST_RISEN: Final = 0.8
 BUDGET_SHARE: Final = 0.5
 """Of a series' false warnings: this detector's part, in equal parts to the sums."""
 
@@ -58,6 +52,11 @@ PRIOR_CHECKS: Final = 400.0
 YOUNG: Final = 3000.0
 """Up to so many checks nobody knows what is normal: all of them are learned, those of the window after it."""
 
+PRIOR_BEGUN: Final = 30.0
+MOST_BEGUN: Final = 400.0
+"""Which share of failures goes on at the next check is learned from about the last MOST_BEGUN ones, beside PRIOR_BEGUN
+that did not."""
+
 SUSPICIOUS: Final = 0.25
 SUSPICIOUS_RATE: Final = 0.25
 """From this score of any location's sums on the ratio is learned more slowly, and from 1 on not at all; but what was
@@ -66,7 +65,6 @@ flagged for longer than a day is, for it may be what the target has become."""
 MOST_NORMAL: Final = 0.2
 """A group that fails more often than this is never normal."""
 
-WEEK_US: Final = 7 * DAY_US
 _ONE: Final = np.uint64(1)
 _QUANTUM: Final = 1e-4
 
@@ -81,6 +79,8 @@ class FailureGroups(Table):
         score: The largest sum that all locations agree on by its limit, of what was judged last; suspect: the largest
             of any location.
         failures, checks: In the window.
+        begun, lasted: Failures that began, and those of them that the next check found again.
+        wary, wary_us: Limits are so many times as high since flags that no outage followed, as of that tick.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -93,6 +93,10 @@ class FailureGroups(Table):
         "suspect": Column(np.float64, 0.0),
         "failures": Column(np.int64, 0),
         "checks": Column(np.int64, 0),
+        "begun": Column(np.float64, 0.0),
+        "lasted": Column(np.float64, 0.0),
+        "wary": Column(np.float64, 1.0),
+        "wary_us": Column(np.int64, 0),
     }
     run: Ints
     ratio: Floats
@@ -103,6 +107,10 @@ class FailureGroups(Table):
     suspect: Floats
     failures: Ints
     checks: Ints
+    begun: Floats
+    lasted: Floats
+    wary: Floats
+    wary_us: Ints
 
 
 class FailureLanes(Table):
@@ -161,13 +169,15 @@ class Failures:
         outage = run >= self._policies.get("warn_ticks", group)
         # Nothing fails, nothing is summed up, nothing is flagged: nothing to do but to learn that.
         busy = bool(failed.any() or was.any() or lanes.sums[turn.lanes].any())
+        # Of several locations most fail at once because the target does: that says nothing of lost checks.
+        lost = ~outage & ~(failing & (reported > 1))
         if busy:
             groups.failures[group] = turn.total(np.bitwise_count(fails))
             groups.checks[group] = turn.total(np.bitwise_count(reports))
             normal = self._normal(group)
             self._sum(turn, reports, fails, normal, interval_us)
-        # Of several locations most fail at once because the target does: that says nothing of lost checks.
-        self._learn(turn, ~outage & ~(failing & (reported > 1)), failed, reported)
+            self._learn_runs(turn, lost, reports, fails)
+        self._learn(turn, lost, failed, reported)
         if not busy:
             return None
         wiped = outage[turn.local]
@@ -178,6 +188,9 @@ class Failures:
         left = ~was & (groups.score[group] >= 1.0) & ~failing
         back = was & (((groups.score[group] < BACK_SCORE) & ~surprising) | outage)
         groups.flagged[group] = (was | left) & ~back
+        false = back & ~self.outage(group, reported)
+        who, at_us = group[false], turn.tick_us[false]
+        groups.wary[who], groups.wary_us[who] = warier(self._wariness(who, at_us)), at_us
         lanes.sums[turn.lanes[back[turn.local]]] = 0.0
         for place in np.flatnonzero(left):
             mine = fails[turn.local == place]
@@ -201,6 +214,41 @@ class Failures:
         learned = np.minimum(self.groups.learned[groups], MEMORY)
         lost: Floats = self.groups.ratio[groups] + 1.0 / learned
         return lost
+
+    def run(self, group: int, failing: int, reported: int) -> int:
+        """Return how many ticks in a row so many of the locations that report fail before it is no chance any more.
+
+        Where failures come by themselves they may come in runs: which share of them goes on is learned, too.
+        """
+        again = float(self.groups.lasted[group] / (self.groups.begun[group] + PRIOR_BEGUN))
+        return rare_run(tail(failing, reported, self.normal(group)), again)
+
+    def outage(self, groups: Rows, reported: Ints) -> Bools:
+        """Say which groups have failed for so many ticks that it is an outage, and no chance.
+
+        Args:
+            groups: Shape (n,).
+            reported: Locations that report, shape (n,).
+        """
+        run = self.groups.run[groups]
+        outage: Bools = run >= self._policies.get("warn_ticks", groups)
+        for place in np.flatnonzero(outage):
+            locations = max(int(reported[place]), 1)
+            outage[place] = run[place] >= self.run(int(groups[place]), majority(locations), locations)
+        return outage
+
+    def _wariness(self, groups: Rows, at_us: Ints) -> Floats:
+        return wariness(self.groups.wary[groups], self.groups.wary_us[groups], at_us)
+
+    def _learn_runs(self, turn: Round, counts: Bools, reports: Bits, fails: Bits) -> None:
+        """Learn which share of lost checks are lost twice in a row."""
+        groups, group = self.groups, turn.groups
+        again = turn.failed & _failed_before(reports, fails) & counts[turn.local]
+        twice = again & ~_failed_before(reports >> _ONE, fails >> _ONE)
+        begun = groups.begun[group] + turn.total(turn.failed & ~again & counts[turn.local])
+        lasted = groups.lasted[group] + turn.total(twice)
+        kept = np.where(begun > MOST_BEGUN, 0.5, 1.0)
+        groups.begun[group], groups.lasted[group] = kept * begun, kept * lasted
 
     def _shift(self, turn: Round) -> tuple[Bits, Bits]:
         """Move the windows on by one tick and return their bits by lane of the round."""
@@ -238,7 +286,8 @@ class Failures:
         seen = np.where(alone, reported[local], reported[local] - turn.reported)
         bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
         begins = np.where(alone, begun, begun - new) > 0
-        step, limit = _steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
+        step, limit = steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
+        limit = limit * self._wariness(turn.groups, turn.tick_us)[local, None]
         # A tick that goes on failing says nothing.
         well = here & (seen > 0) & ~bad
         move = np.where(begins[:, None], step[0], np.where(well[:, None], step[1], 0.0))
@@ -304,51 +353,6 @@ def _failed_before(reports: Bits, fails: Bits) -> Bools:
     before = reports >> _ONE
     last = before & (~before + _ONE)
     return np.asarray((fails >> _ONE) & last != 0)
-
-
-def _steps(normal: Floats, seen: Ints, interval_us: Ints, budget: Floats) -> tuple[tuple[Floats, Floats], Floats]:
-    """Return what a tick with failures and one without add to each sum, and the limits; shapes (n, RISEN.size).
-
-    A sum exceeds h by chance once in exp(h) / (risen E) ticks, where E is the mean of exp(-excess) over h, if failures
-    had risen: the chance of the path is its chance then, by the likelihood ratio. A step is large, and what a sum
-    exceeds h by is anything up to one step, so E is about 1 / step.
-
-    Args:
-        normal: Ratio of failing checks that is normal, shape (n,).
-        seen: Checks of such a tick, shape (n,).
-        interval_us: Between ticks, shape (n,).
-        budget: False alarms a week that each sum may make, shape (n,).
-    """
-    checks = np.maximum(seen, 1)[:, None]
-    usual = 1.0 - (1.0 - normal[:, None]) ** checks
-    risen = np.minimum(np.maximum(RISEN, TIMES * normal[:, None]), MOST_RISEN)
-    risen = np.maximum(risen, normal[:, None])
-    risen = 1.0 - (1.0 - risen) ** checks
-    with_failures = np.log(risen / usual)
-    without = np.log((1.0 - risen) / (1.0 - usual))
-    a_week = WEEK_US / np.maximum(interval_us, 1)[:, None]
-    limit = np.log(np.maximum(risen * a_week / np.maximum(with_failures, 1.0), 1.0)) - np.log(budget)[:, None]
-    return (with_failures, without), np.maximum(limit, 3.0)
-
-
-@lru_cache(maxsize=65_536)
-def tail(failures: int, trials: int, ratio: float) -> float:
-    """Return the probability of at least `failures` failures in `trials` trials that each fail with `ratio`.
-
-    Exact: a sum of positive terms, the largest first taken out, so that nothing cancels.
-    """
-    if failures <= 0:
-        return 1.0
-    if failures > trials:
-        return 0.0
-    log_odds = math.log(ratio) - math.log1p(-ratio)
-    log_all = trials * math.log1p(-ratio)
-    logs = [
-        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_odds + log_all
-        for k in range(failures, trials + 1)
-    ]
-    largest = max(logs)
-    return min(1.0, math.exp(largest) * math.fsum(math.exp(each - largest) for each in logs))
 
 
 def _mask(width: object) -> Bits:

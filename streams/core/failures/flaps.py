@@ -20,17 +20,18 @@ from typing import Final
 
 import numpy as np
 
-from streams.core.failures.failures import FailureChanges, tail
+from streams.core.failures.chance import poisson_tail, tail
+from streams.core.failures.failures import FailureChanges
 from streams.core.policies import Policies
 from streams.core.quorum import majority
-from streams.core.table import Bools, Column, Floats, Ints, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.ticks import Round
+from streams.core.wary import warier, wariness
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US, HOUR_US
+from streams.policy import DAY_US, HOUR_US, WEEK_US
 
 FLAPPING: Final = "flapping"
 KEPT: Final = 8
-WEEK_US: Final = 7 * DAY_US
 REACH_US: Final = DAY_US
 """A cluster is no longer than this."""
 
@@ -43,7 +44,8 @@ MEMORY_WEEKS: Final = 4.0
 """The normal rate of episodes is that of about this time."""
 
 AGAIN: Final = 0.1
-"""An episode of a cluster that is flagged counts so much for what is normal."""
+"""An episode of a cluster that is flagged counts so much for what is normal, for a day: what goes on for longer without
+an outage may be what the target has become."""
 
 PRIOR_EPISODES: Final = 1.0
 PRIOR_WEEKS: Final = 1.0
@@ -59,6 +61,8 @@ class FlapTable(Table):
         first_us: The first tick; episodes: so many began since, older ones counting less; counted_us: as of then.
         flagged, since_us: It flaps, since the first episode of the cluster; count: episodes of it.
         until_us: It is back then, if nothing happens.
+        outage: Since it is flagged there was one.
+        wary, wary_us: Limits are so many times as high since clusters that no outage followed, as of that tick.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -72,6 +76,9 @@ class FlapTable(Table):
         "since_us": Column(np.int64, NEVER),
         "count": Column(np.int64, 0),
         "until_us": Column(np.int64, NEVER),
+        "outage": Column(np.bool_, 0),
+        "wary": Column(np.float64, 1.0),
+        "wary_us": Column(np.int64, 0),
     }
     down: Bools
     begins_us: Ints
@@ -83,6 +90,9 @@ class FlapTable(Table):
     since_us: Ints
     count: Ints
     until_us: Ints
+    outage: Bools
+    wary: Floats
+    wary_us: Ints
 
 
 class Flaps:
@@ -92,12 +102,15 @@ class Flaps:
         self._policies = policies
         self.table = FlapTable()
 
-    def update(self, turn: Round, failing: Bools, lost: Floats, interval_us: Ints) -> FailureChanges | None:
+    def update(
+        self, turn: Round, failing: Bools, outage: Bools, lost: Floats, interval_us: Ints
+    ) -> FailureChanges | None:
         """Take in one tick of each group.
 
         Args:
             turn: The round.
             failing: By group: the tick fails by quorum. Shape (m,).
+            outage: By group: it has failed for so long that this is no chance any more. Shape (m,).
             lost: By group: the share of its checks that fail by themselves. Shape (m,).
             interval_us: Of the groups, shape (m,).
 
@@ -122,6 +135,10 @@ class Flaps:
             self._begin(int(group[place]), int(turn.tick_us[place]), chance)
         back = was & ~failing & (turn.tick_us >= table.until_us[group])
         table.flagged[group[back]] = False
+        table.outage[group] |= was & outage
+        false = back & ~table.outage[group]
+        who, at_us = group[false], turn.tick_us[false]
+        table.wary[who], table.wary_us[who] = warier(self._wariness(who, at_us)), at_us
         # From now on the whole cluster is one event: what comes next is no part of it by itself.
         table.begins_us[group[back], :-1] = table.ends_us[group[back], :-1] = NEVER
         now = table.flagged[group]
@@ -138,6 +155,9 @@ class Flaps:
         known = max(self._counted(group, at_us) - recent, 0.0)
         return (PRIOR_EPISODES + known) / (PRIOR_WEEKS + observed)
 
+    def _wariness(self, groups: Rows, at_us: Ints) -> Floats:
+        return wariness(self.table.wary[groups], self.table.wary_us[groups], at_us)
+
     def _counted(self, group: int, at_us: int) -> float:
         table = self.table
         if table.counted_us[group] == NEVER:
@@ -149,13 +169,16 @@ class Flaps:
         """An episode begins: note it, and see whether it makes a cluster."""
         table = self.table
         # A cluster is one event: the rate of events is what is normal, however many episodes the last one had.
-        table.episodes[group] = self._counted(group, at_us) + (AGAIN if table.flagged[group] else 1.0)
+        one_event = table.flagged[group] and at_us - table.since_us[group] <= REACH_US
+        table.episodes[group] = self._counted(group, at_us) + (AGAIN if one_event else 1.0)
         table.counted_us[group] = at_us
         begins, ends = table.begins_us[group], table.ends_us[group]
         begins[:-1], ends[:-1] = begins[1:], ends[1:]
         begins[-1], ends[-1] = at_us, NEVER
         rate = self.normal(group, at_us) + chance
         budget = float(self._policies.of(group).false_warnings_per_series_week)
+        here = np.array([group])
+        limit = math.log(max(rate / budget, 1.0)) * float(self._wariness(here, np.array([at_us]))[0])
         was = bool(table.flagged[group])
         for number in range(2, KEPT + 1):
             begun_us, ended_us = int(begins[-number]), int(ends[-number])
@@ -164,12 +187,12 @@ class Flaps:
             gap_us = at_us - max(ended_us, begun_us)
             if number == 2 and gap_us <= ONE_EVENT_US:
                 continue
-            if rate * _poisson_tail(number - 1, rate * gap_us / WEEK_US) >= budget:
+            if -math.log(poisson_tail(number - 1, rate * gap_us / WEEK_US)) <= limit:
                 continue
             longest_us = max(int(np.diff(begins[-number:]).max()), 0)
             quiet_us = min(max(QUIET_GAPS * longest_us, LEAST_QUIET_US), REACH_US)
             if not was:
-                table.since_us[group] = begun_us
+                table.since_us[group], table.outage[group] = begun_us, False
             table.flagged[group], table.count[group] = True, number
             table.until_us[group] = at_us + quiet_us
 
@@ -179,17 +202,4 @@ def _chance(locations: int, lost: float) -> float:
     if lost <= 0.0:
         return 0.0
     lost = max(round(lost / _QUANTUM), 1) * _QUANTUM
-    return tail(int(majority(np.array([locations]))[0]), locations, min(lost, 0.5))
-
-
-def _poisson_tail(least: int, mean: float) -> float:
-    """Return the probability of at least `least` events where `mean` are expected; a sum of positive terms."""
-    if least <= 0:
-        return 1.0
-    term = math.exp(least * math.log(mean) - math.lgamma(least + 1) - mean) if mean > 0.0 else 0.0
-    total, number = term, least
-    while term > 1e-17 * total and number < least + 1000:
-        number += 1
-        term *= mean / number
-        total += term
-    return min(total, 1.0)
+    return tail(majority(locations), locations, min(lost, 0.5))

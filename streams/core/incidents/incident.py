@@ -7,9 +7,9 @@ A run counts ticks in a row. Unknown ticks neither continue a run nor end it: no
 
 An outage is told at once and pages when it has lasted for `page_after_us`: no rule that speaks at the third failing
 check can know a restart of 30 s from a crash when checks come every 10 s. Of a target that loses some checks all the
-time it must have failed in a row for longer than chance makes of that (`runs.py`). What opens again soon after it was
-resolved, is flapping: it pages at once (a second restart is a crash loop), and stays open until the target has been
-well for `flap_ticks` intervals.
+time it must have failed in a row for longer than chance makes of that (the reason's `limit`). What opens again soon
+after it was resolved, is flapping: it pages at once (a second restart is a crash loop), and stays open until the target
+has been well for `flap_ticks` intervals.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,7 @@ import msgspec
 from streams.contract import SERVICE, VERSION, Incident, IncidentEffect, Reason, Severity, derived_id
 from streams.core.incidents.cause import company_cause, outage_cause, warning_cause
 from streams.core.incidents.company import ALONE, Company
-from streams.core.incidents.runs import rare_run
-from streams.core.incidents.signs import PRESENT, Finding, Sign, counts_failures
+from streams.core.incidents.signs import LATENCY, PARTIAL_FAILURE, PRESENT, Finding, Sign, counts_failures
 from streams.policy import IncidentPolicy
 
 PAGE_INTERVALS: Final = 5
@@ -38,7 +37,7 @@ class SubjectState:
     Attributes:
         partial_run: Ticks in a row with any failure or deviation.
         degraded_run: Ticks in a row with more than failures under the quorum.
-        healthy_since_us: The first tick of the healthy run.
+        failing_since_us, healthy_since_us: The first tick of the failing, of the healthy run.
         ended_us: When the last incident was resolved.
         flapping: The incident that is open began soon after that.
     """
@@ -47,6 +46,7 @@ class SubjectState:
     partial_run: int = 0
     degraded_run: int = 0
     failing_run: int = 0
+    failing_since_us: int | None = None
     healthy_since_us: int | None = None
     ended_us: int | None = None
     flapping: bool = False
@@ -92,7 +92,7 @@ def waits(state: SubjectState, finding: Finding) -> bool:
     """Say whether time alone may change this incident, so that even ticks like the last one must be judged."""
     incident, sign = state.incident, finding.sign
     if incident is None:
-        return _is_chance(finding)
+        return _is_chance(state, finding)
     if sign is Sign.HEALTHY or incident.caused_by is not None:
         return True
     return sign is Sign.FAILING and incident.kind == "outage" and not incident.page
@@ -130,7 +130,7 @@ def pages_early(reasons: Sequence[Reason], policy: IncidentPolicy) -> bool:
 
 def _signal(reason: Reason) -> str:
     if counts_failures(reason):
-        return "failures"
+        return LATENCY if reason.failure == "timeout" else "failures"  # what times out is slow
     if reason.kind == "metric_level":
         return reason.kind  # load, memory, queues rise together: one signal
     return reason.metric if reason.metric is not None else reason.kind
@@ -144,9 +144,12 @@ def _count(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> Sub
 
     since_us = state.healthy_since_us if state.healthy_run > 0 else finding.tick_us
     # Ticks of which nothing is known hold a run, but a success among them was seen: who fails since then fails anew.
-    failing = min(run(state.failing_run, policy.failure_ticks, Sign.FAILING), _failing_ticks(finding))
+    failing_us = min([finding.since_us, *(reason.since_us for reason in finding.reasons if reason.kind == "failing")])
+    failing = min(run(state.failing_run, policy.failure_ticks, Sign.FAILING), _ticks_since(failing_us, finding))
+    begun_us = state.failing_since_us if state.failing_since_us is not None else finding.tick_us
     return replace(
         state,
+        failing_since_us=max(begun_us, failing_us) if sign is Sign.FAILING else None,
         healthy_since_us=since_us if sign is Sign.HEALTHY else None,
         healthy_run=run(state.healthy_run, policy.success_ticks, Sign.HEALTHY),
         partial_run=run(state.partial_run, policy.partial_failure_ticks, Sign.PARTIAL, Sign.DEGRADED, Sign.FAILING),
@@ -155,22 +158,21 @@ def _count(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> Sub
     )
 
 
-def _failing_ticks(finding: Finding) -> int:
-    """Return for how many ticks a target has failed, this one included and those that nobody saw."""
-    failing = [reason.since_us for reason in finding.reasons if reason.kind == "failing"]
-    return _ticks_since(min([finding.since_us, *failing]), finding)
-
-
 def _ticks_since(since_us: int, finding: Finding) -> int:
     return (finding.tick_us - since_us) // finding.interval_us + 1
 
 
-def _is_chance(finding: Finding) -> bool:
-    """Say whether chance explains that so many checks failed in a row: some targets lose checks all the time."""
+def _is_chance(state: SubjectState, finding: Finding) -> bool:
+    """Say whether chance explains that so many checks failed in a row: some targets lose checks all the time.
+
+    A target fails since most of its locations saw that: one of them may have failed for hours before.
+    """
+    begun_us = state.failing_since_us
     found = [
-        _ticks_since(reason.since_us, finding) < rare_run(reason.baseline)
+        _ticks_since(begun_us if whole and begun_us is not None else reason.since_us, finding) < reason.limit
         for reason in finding.reasons
-        if reason.kind in PRESENT and reason.baseline is not None
+        if (whole := reason.kind == "failing") or reason.kind == PARTIAL_FAILURE
+        if reason.limit is not None
     ]
     return bool(found) and all(found)
 
@@ -181,7 +183,7 @@ def _warns(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> boo
     if sign is Sign.DEGRADED and state.degraded_run >= policy.warning_ticks:
         return True
     enough = sign in (Sign.DEGRADED, Sign.PARTIAL) and state.partial_run >= policy.partial_failure_ticks
-    return enough and not _is_chance(finding)
+    return enough and not _is_chance(state, finding)
 
 
 def _resolve(state: SubjectState, finding: Finding, policy: IncidentPolicy) -> tuple[SubjectState, Revisions]:
@@ -200,9 +202,9 @@ def _outage(
     incident = state.incident
     if incident is None:
         state, incident = _open(target, subject, state, finding, policy)
-    lasted_us = finding.tick_us - finding.since_us
+    lasted_us = finding.tick_us - (state.failing_since_us if state.failing_since_us is not None else finding.since_us)
     lasted = state.flapping or lasted_us >= min(policy.page_after_us, PAGE_INTERVALS * finding.interval_us)
-    page = lasted and not _is_chance(finding)
+    page = lasted and not _is_chance(state, finding)
     if incident.kind == "outage":
         return _updated(state, finding, company, page=page)
     line = outage_cause(finding.reasons, finding.locations, finding.since_us)

@@ -30,7 +30,7 @@ from streams.core.incidents.trouble import Silence, Trouble
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-6"
+CODE: Final = "incidents-7"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 NEVER: Final = -1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from streams.core.incidents.runs import rare_run
+from streams.core.failures.chance import rare_run
 from streams.policy import IncidentPolicy
 
 TICKS: Final = 10

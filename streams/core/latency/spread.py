@@ -26,6 +26,7 @@ import numpy.typing as npt
 from streams.core.calibration import Tails
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.wary import warier, wariness
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
@@ -66,11 +67,6 @@ PRIOR_SCALE: Final = 1.0
 
 RARE_SCORE: Final = 2.3
 """A check that scores this is slow: one in ten of those above the centre."""
-
-WARY: Final = 1.5
-MOST_WARY: Final = 4.0
-WARY_HALF_LIFE_US: Final = 7 * DAY_US
-"""A warning that passed without failures was false: for some weeks the limit is so many times as high, and at most."""
 
 SUSPICIOUS: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.1
@@ -220,9 +216,7 @@ class Spreads:
         return limit
 
     def _wariness(self, lanes: Rows, tick_us: Ints) -> Floats:
-        passed = (tick_us - self.table.wary_us[lanes]) / WARY_HALF_LIFE_US
-        wariness: Floats = 1.0 + (self.table.wary[lanes] - 1.0) * 0.5 ** np.maximum(passed, 0.0)
-        return wariness
+        return wariness(self.table.wary[lanes], self.table.wary_us[lanes], tick_us)
 
     def _judge(
         self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats, budget: Floats
@@ -250,7 +244,7 @@ class Spreads:
         false = back & table.innocent[lanes]
         if false.any():
             who = lanes[false]
-            table.wary[who] = np.minimum(WARY * self._wariness(who, tick_us[false]), MOST_WARY)
+            table.wary[who] = warier(self._wariness(who, tick_us[false]))
             table.wary_us[who] = tick_us[false]
         self._calibrate(lanes, tick_us, flagged, limit, budget)
         # Two ticks bring one check that is slower than its centre.

@@ -23,9 +23,8 @@ import numpy.typing as npt
 from streams.core.policies import Policies
 from streams.core.table import Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import DAY_US
+from streams.policy import DAY_US, WEEK_US
 
-WEEK_US: Final = 7 * DAY_US
 RECENT: Final = 5
 BLOCKS: Final = 16
 FIRST_BLOCKS: Final = 4

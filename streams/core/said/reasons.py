@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams.contract import SERVICE, Reason
-from streams.core.failures.failures import tail
 from streams.core.forecasts.forecast import CERTIFICATE, MEMORY, UNKNOWN_US
 from streams.core.pending import NO_TEXT
 from streams.core.said.reasons_failures import fails_often, flapping
@@ -86,7 +85,6 @@ def _failing(
     head = "failing: " if whole else "checks fail: "
     first = next(lane for lane in failing.tolist() if _cause(state, lane) == most)
     quorum = f"{failing.size} of {count(reported, 'location')}"
-    lost = state.failures.normal(group)
     text = f"{head}{most} at {names(where)} ({quorum}), since {instant(since_us)}"
     return Reason(
         kind="failing" if whole else "partial_failure",
@@ -96,7 +94,8 @@ def _failing(
         since_us=since_us,
         severity="critical" if whole else "warning",
         locations=where,
-        baseline=tail(int(failing.size), reported, lost) if whole else lost,
+        baseline=state.failures.normal(group),
+        limit=state.failures.run(group, *((int(failing.size), reported) if whole else (1, 1))),
         failure=state.reasons.text(int(state.lanes.reason[first])) or "unknown",
     )
 

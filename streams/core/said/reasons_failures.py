@@ -1,5 +1,7 @@
 """Why a group whose checks mostly succeed is degraded: they fail too often, or it was down again and again."""
 
+from collections import Counter
+
 from streams.contract import SERVICE, Reason
 from streams.core.failures.flaps import FLAPPING
 from streams.core.state import State
@@ -27,6 +29,7 @@ def fails_often(state: State, group: int, tick_us: int) -> Reason:
         value=failures / max(checks, 1),
         baseline=normal,
         score=state.failures.score(group),
+        failure=_failure(state, failed),
     )
 
 
@@ -49,7 +52,14 @@ def flapping(state: State, group: int, tick_us: int) -> Reason:
         metric=FLAPPING,
         value=float(times),
         baseline=normal,
+        failure=_failure(state, lanes),
     )
+
+
+def _failure(state: State, lanes: Rows) -> str | None:
+    """Return why the last failed checks of most of these lanes failed; None if none ever did."""
+    found = Counter(reason for lane in lanes.tolist() if (reason := state.reasons.text(int(state.lanes.reason[lane]))))
+    return min(found.items(), key=lambda item: (-item[1], item[0]))[0] if found else None
 
 
 def _locations(state: State, lanes: Rows) -> list[str]:

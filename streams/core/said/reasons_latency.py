@@ -10,7 +10,7 @@ from streams.core.latency.spread import USUAL
 from streams.core.state import State
 from streams.core.words import names, span
 
-NEAR: Final = 0.25
+NEAR: Final = 0.5
 """Part of the timeout from which the time left may page."""
 
 
