@@ -29,7 +29,7 @@ def fails_often(state: State, group: int, tick_us: int) -> Reason:
         value=failures / max(checks, 1),
         baseline=normal,
         score=state.failures.score(group),
-        failure=_failure(state, failed),
+        failure=_failure(state, failed if failed.size else lanes),
     )
 
 
