@@ -37,7 +37,10 @@ LONGEST_REST_S: Final = 60.0
 """Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
 
 QUIET_MESSAGES: Final = 500
-"""Since the last save: to read so many again takes less than a second, so they need not be saved at once."""
+"""Since the last save: to read so many again takes less than a second, so they need not be saved at once ..."""
+
+SOON_SAVES: Final = 3
+"""... once so many were: a state of which nothing is kept yet cannot be made again from a log that was forgotten."""
 
 log_line = telemetry.logger(__name__)
 
@@ -76,7 +79,7 @@ class Intake:
         self._saving = asyncio.Lock()
         self._due = asyncio.Event()  # the group says that so much waits that it is saved now
         self._held_bytes = 0
-        self._unsaved = 0
+        self._unsaved = self._saves = 0
         self._handing_over: asyncio.TimerHandle | None = None
         self._rereading = Rereading(app, positions=lambda: self._flow.positions, fail=fail)
 
@@ -192,6 +195,7 @@ class Intake:
     def forget(self) -> None:
         """Take in nothing more and keep nothing more."""
         self._ready.clear()
+        self._unsaved = self._saves = 0
         self._drop_timer()
         self._rereading.stop()
         self._stop_loading()
@@ -282,9 +286,11 @@ class Intake:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), max(interval_s, min(took_s * REST, LONGEST_REST_S)))
             began = time.monotonic()
-            if not self._due.is_set() and self._unsaved < QUIET_MESSAGES and began - ended < quiet_s:
+            quiet = self._saves >= SOON_SAVES and self._unsaved < QUIET_MESSAGES
+            if quiet and not self._due.is_set() and began - ended < quiet_s:
                 continue
             self._due.clear()
+            self._saves += self._unsaved > 0
             self._unsaved = 0
             try:
                 await self.save()
