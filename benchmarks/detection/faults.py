@@ -58,7 +58,7 @@ def main() -> None:
         recall(result.scores, options.plot)
     for name in names:
         for example in result.scores[name].examples[: options.examples]:
-            print(f"{name}: false: {example}")
+            print(f"{name}: {example}")
     cpu_s = {name: round(spent, 1) for name, spent in result.cpu_s.items()}
     print(json.dumps({"seed": options.seed, "cpu_s": cpu_s, "systems": summary(result.scores)}))
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=Path, help="write the figures into this page, between its marks")
     parser.add_argument("--plot", type=Path, help="draw what is warned of by kind there, as SVG")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the figures are the same")
-    parser.add_argument("--examples", type=int, default=0, help="so many false warnings are told")
+    parser.add_argument("--examples", type=int, default=0, help="so many false warnings, and pages in traps, are told")
     return parser
 
 

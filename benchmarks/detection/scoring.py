@@ -91,7 +91,7 @@ class Score:
         clean_months: Target-months outside faults and traps.
         false_warnings, false_pages: In them.
         crashes: From a crash to its being told, by scenario and target; infinite where it never was.
-        examples: Some of the false ones, for the one who wants to know.
+        examples: What was false, and what paged in traps, for the one who wants to know.
     """
 
     faults: dict[str, FaultScore] = field(default_factory=lambda: defaultdict(FaultScore))
@@ -179,18 +179,21 @@ class Score:
             if trap is None:
                 self.false_warnings += 1
                 self.false_why[warning.why] += 1
-                self.examples.append(
-                    f"{scenario.name} {warning.target or warning.location}: {warning.cause or warning.why}"
-                )
+                self._example("false warning", scenario, warning)
             else:
                 per_trap[trap] += 1
                 self.traps[trap.kind].warnings += 1
         if warning.page_at_us is not None and not _about_fault(scenario, warning, warning.page_at_us):
             trap = _about_trap(scenario, warning, warning.page_at_us)
+            self._example(f"page in {trap.kind if trap is not None else 'no trap'}", scenario, warning)
             if trap is None:
                 self.false_pages += 1
             else:
                 self.traps[trap.kind].pages += 1
+
+    def _example(self, what: str, scenario: Scenario, warning: Alarm) -> None:
+        said = warning.cause or warning.why
+        self.examples.append(f"{what}: {scenario.name} {warning.target or warning.location}: {said}")
 
 
 def _told(fault: Fault, outage_us: int, warnings: Sequence[Alarm]) -> int | None:
