@@ -46,11 +46,11 @@ class SeriesJudge:
             failing: Which groups fail by quorum, shape (m,).
 
         Returns:
-            Which groups' forecasts or metrics changed, shape (m,).
+            Which groups' forecasts, metrics or times left changed, shape (m,).
         """
-        self._latencies(turn)
+        changed = self._latencies(turn)
         self._failures(turn, failing)
-        return self._forecasts(turn, runs, places) | self._metrics(turn, runs, places)
+        return changed | self._forecasts(turn, runs, places) | self._metrics(turn, runs, places)
 
     def take(self) -> list[Deviation]:
         """Return the deviations since the last call, by tick and name."""
@@ -58,14 +58,16 @@ class SeriesJudge:
         found.sort(key=lambda each: (each.tick_us, each.target, each.probe, each.location or "", each.metric, each.id))
         return found
 
-    def _latencies(self, turn: Round) -> None:
+    def _latencies(self, turn: Round) -> Bools:
+        """Judge latencies; say which groups' time left is to be told. Shape (m,)."""
         state, rows = self._state, turn.rows
+        changed = np.zeros(turn.groups.size, dtype=np.bool_)
         if turn.failed.any():
             state.latency.failed(turn.lanes[turn.failed], turn.groups[turn.local[turn.failed]])
         says = turn.reported & (rows["outcome"] == OUTCOME_SUCCESS) & rows["times"] & ~rows["disturbed"]
         says &= np.isfinite(rows["duration_us"]) & (rows["duration_us"] >= 0)
         if not says.any():
-            return
+            return changed
         lanes, groups, at_us = turn.lanes[says], turn.groups[turn.local[says]], turn.at_us[says]
         interval_us = state.ticks.groups.interval_us[groups]
         duration_us, phases = rows["duration_us"][says], rows["phases"][says]
@@ -73,6 +75,8 @@ class SeriesJudge:
         changes = state.latency.update(lanes, groups, at_us, interval_us, duration_us, phases, limit_us)
         if changes is not None:
             self._deviations += deviations_latency.of_latency(state, changes)
+            changed[np.searchsorted(turn.groups, state.registry.group_of[changes.nearer])] = True
+        return changed
 
     def _failures(self, turn: Round, failing: Bools) -> None:
         state = self._state

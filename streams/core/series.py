@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streams.core.forecasts.forecast import UNKNOWN_US
 from streams.core.latency.said import LEVEL, PHASE, of_level, said
+from streams.core.nearer import UNKNOWN_US
 from streams.core.state import State
 
 

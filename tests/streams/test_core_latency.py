@@ -14,7 +14,8 @@ from streams.core.latency.levels import median_of_five
 from streams.core.latency.season import CLIP, Seasons
 from streams.core.policies import Policies
 from streams.core.table import Floats
-from streams.policy import DAY_US, SECOND_US, DetectPolicy
+from streams.policy import DAY_US, SECOND_US, DetectPolicy, Expectations, ProbeExpectation
+from tests.streams.timelines import PROBE, TARGET, Published, Row, columns, detector
 
 START = 20_727 * DAY_US  # midnight UTC
 HOUR_US = 3_600 * SECOND_US
@@ -242,3 +243,26 @@ def test_a_restored_state_continues_bit_for_bit(seed: int, cut: int) -> None:
     for name, array in mine.items():
         if name != "season.week":  # a row's number
             assert np.array_equal(array, other[name][-len(array) :], equal_nan=array.dtype.kind == "f"), name
+
+
+def test_a_climb_is_critical_only_once_it_was_seen_for_as_long_as_it_looks_ahead() -> None:
+    """From 1 s by 30 ms a minute to a timeout of 10 s: told early, critical past the middle of the way, not before."""
+    minute = 60 * SECOND_US
+    config = Expectations(
+        probes={(TARGET, PROBE): ProbeExpectation(interval_us=minute, locations=("ams",), timeout_us=10 * SECOND_US)}
+    )
+    core, noise, found = detector(config), np.random.default_rng(1), Published()
+    for tick in range(900):
+        duration_us = (1e6 + 3e4 * max(tick - 600, 0)) * float(np.exp(noise.normal(0.0, 0.03)))
+        found.add(core.apply(columns([Row(tick_us=START + tick * minute, duration_us=duration_us)])))
+    slow = [(v.tick_us, r) for v in found.verdicts for r in v.reasons if r.metric == "latency" and r.time_left_us]
+    critical = [(tick_us, r) for tick_us, r in slow if r.severity == "critical"]
+    assert slow[0][1].severity == "warning"
+    assert critical[0][0] - slow[0][0] > 60 * minute
+    assert critical[0][1].value is not None
+    assert critical[0][1].value > 5.5e6
+    assert critical[0][0] < START + 850 * minute
+    # Told again as the end comes nearer, although nothing else changes.
+    lefts = [r.time_left_us // minute for _, r in slow if r.time_left_us is not None]
+    assert any(left < 15 for left in lefts)
+    assert any(25 < left < 45 for left in lefts)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from streams.core.forecasts.certificates import Renewals, time_left_us
 from streams.core.forecasts.depletion import Depletions
+from streams.core.nearer import UNKNOWN_US, nearer
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import HOUR_US
 
 CERTIFICATE: Final = 0
 FREE_RATIO: Final = 1
@@ -27,11 +27,6 @@ KINDS: Final = {
     "inode_free_ratio": FREE_RATIO,
     "memory_used_ratio": MEMORY,
 }
-UNKNOWN_US: Final = -1
-
-NEARER: Final = 1.5
-"""What warns is told again whenever the time left falls under a mark: an hour times or by any power of this. A disk
-that is warned of for days must be told when its last hour comes."""
 
 
 class ForecastTable(Table):
@@ -147,12 +142,11 @@ class Forecasts:
                 judge(series[there], groups[there], tick_us[there], value[there])
         active, left_us, told_us = table.active[series], table.left_us[series], table.told_us[series]
         turned = active != was
-        known = active & (left_us != UNKNOWN_US)
-        nearer = known & ~turned & ((told_us == UNKNOWN_US) | (_mark(left_us) < _mark(told_us)))
+        near = active & ~turned & nearer(left_us, told_us)
         begun = active & turned
         table.since_us[series[begun]] = tick_us[begun]
-        table.told_us[series] = np.where(~active, UNKNOWN_US, np.where(begun | nearer, left_us, told_us))
-        return ForecastChanges(np.flatnonzero(turned), np.flatnonzero(nearer))
+        table.told_us[series] = np.where(~active, UNKNOWN_US, np.where(begun | near, left_us, told_us))
+        return ForecastChanges(np.flatnonzero(turned), np.flatnonzero(near))
 
     def _certificates(self, series: Rows, groups: Rows, tick_us: Ints, days: Floats) -> None:  # noqa: ARG002 - as `_ratios`
         table = self.table
@@ -174,11 +168,3 @@ class Forecasts:
         over = series[~active]
         table.left_us[over] = table.left_upper_us[over] = UNKNOWN_US
         table.score[over] = 0.0
-
-
-def _mark(left_us: Ints) -> Ints:
-    """Return the number of the last mark that lies over a time left, 0 for the hour; shape (n,)."""
-    hours = np.maximum(left_us, HOUR_US // 60) / HOUR_US
-    # A hair is what logarithms of marks themselves are off by: an hour left is not under an hour.
-    marks: Ints = np.floor(np.log(hours) / np.log(NEARER) + 1e-9).astype(np.int64)
-    return marks

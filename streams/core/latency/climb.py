@@ -14,15 +14,14 @@ from typing import Final
 
 import numpy as np
 
-from streams.core.table import Column, Floats, Ints, Rows, Table
+from streams.core.nearer import UNKNOWN_US, nearer
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 
 POINTS: Final = 24
 LEAST_POINTS: Final = 8
 TRUST: Final = 12.0
 CONFIDENCE: Final = 2.576
 """Normal quantile of the slope's interval: 99 %."""
-
-UNKNOWN_US: Final = -1
 
 
 class ClimbTable(Table):
@@ -31,6 +30,8 @@ class ClimbTable(Table):
     Attributes:
         points_us, points: Ticks and log microseconds, `count` of them, one in `spacing_us`.
         left_us, left_upper_us: Bounds of the time left as of the last point; UNKNOWN_US if it does not climb for sure.
+        told_us: The lower one that was told last; UNKNOWN_US: none.
+        told_seen: It was told when the upper one lay no further ahead than the climb had been seen.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -40,6 +41,8 @@ class ClimbTable(Table):
         "spacing_us": Column(np.int64, 0),
         "left_us": Column(np.int64, UNKNOWN_US),
         "left_upper_us": Column(np.int64, UNKNOWN_US),
+        "told_us": Column(np.int64, UNKNOWN_US),
+        "told_seen": Column(np.bool_, 0),
     }
     points_us: Ints
     points: Floats
@@ -47,9 +50,11 @@ class ClimbTable(Table):
     spacing_us: Ints
     left_us: Ints
     left_upper_us: Ints
+    told_us: Ints
+    told_seen: Bools
 
 
-def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us: Floats) -> None:
+def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us: Floats) -> Rows:
     """Take in checks of series that are off their norm.
 
     Args:
@@ -58,6 +63,9 @@ def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us:
         at_us: Their ticks.
         level: Running medians, log microseconds.
         limit_us: From which checks fail; inf if there is no limit.
+
+    Returns:
+        Of which lanes the time left is to be told, again or for the first time.
     """
     count = table.count[lanes]
     last_us = table.points_us[lanes, np.maximum(count - 1, 0)]
@@ -79,6 +87,14 @@ def follow(table: ClimbTable, lanes: Rows, at_us: Ints, level: Floats, limit_us:
                 table.points_us[lanes[mine], :points], table.points[lanes[mine], :points], limit_us[mine]
             )
             table.left_us[lanes[mine]], table.left_upper_us[lanes[mine]] = lower, upper
+    left_us, upper_us = table.left_us[lanes], table.left_upper_us[lanes]
+    seen = (left_us != UNKNOWN_US) & (upper_us <= at_us - table.points_us[lanes, 0])
+    near = nearer(left_us, table.told_us[lanes])
+    news = near | (seen & ~table.told_seen[lanes])
+    table.told_us[lanes[near]] = left_us[near]
+    table.told_seen[lanes] |= seen
+    told: Rows = lanes[news]
+    return told
 
 
 def left(table: ClimbTable, lane: int, tick_us: int) -> tuple[int, int] | None:
@@ -92,7 +108,8 @@ def left(table: ClimbTable, lane: int, tick_us: int) -> tuple[int, int] | None:
 def forget(table: ClimbTable, lanes: Rows) -> None:
     """Forget the climbs of these lanes: they are back on their norm."""
     table.count[lanes], table.spacing_us[lanes] = 0, 0
-    table.left_us[lanes] = table.left_upper_us[lanes] = UNKNOWN_US
+    table.left_us[lanes] = table.left_upper_us[lanes] = table.told_us[lanes] = UNKNOWN_US
+    table.told_seen[lanes] = False
 
 
 def _left(at_us: Ints, level: Floats, limit_us: Floats) -> tuple[Ints, Ints]:

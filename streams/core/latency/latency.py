@@ -52,7 +52,11 @@ class EpisodeTable(Table):
 
 
 class LatencyChanges(NamedTuple):
-    """What one round changed, by detector, as places among `lanes`; `at_us` are their ticks."""
+    """What one round changed, by detector, as places among `lanes`; `at_us` are their ticks.
+
+    Attributes:
+        nearer: Lanes whose time left is to be told.
+    """
 
     lanes: Rows
     at_us: Ints
@@ -61,6 +65,7 @@ class LatencyChanges(NamedTuple):
     together: TogetherChanges | None
     spread: SpreadChanges | None
     phase: PhaseChanges | None
+    nearer: Rows
 
 
 class Latency:
@@ -183,13 +188,14 @@ class Latency:
         off = off | self.spreads.table.flagged[samples.lanes]
         phase = self.phases.update(samples, learn=~off)
         off |= self.phases.table.flagged[samples.lanes]
+        near = lanes[:0]
         if limit_us is not None and off.any():
             level_now = self.levels.table.level[samples.lanes] + samples.offset
-            climb.follow(self.climbs, samples.lanes[off], samples.at_us[off], level_now[off], limit_us[off])
+            near = climb.follow(self.climbs, samples.lanes[off], samples.at_us[off], level_now[off], limit_us[off])
         self._episodes(samples, off)
-        if level is None and drift is None and together is None and spread is None and phase is None:
+        if near.size == 0 and all(part is None for part in (level, drift, together, spread, phase)):
             return None
-        return LatencyChanges(samples.lanes, samples.at_us, level, drift, together, spread, phase)
+        return LatencyChanges(samples.lanes, samples.at_us, level, drift, together, spread, phase, near)
 
     def _together(self, samples: Samples, off: Bools) -> TogetherChanges | None:
         table, lanes = self.levels.table, samples.lanes

@@ -2,7 +2,8 @@
 
 from streams.contract import VERSION, Deviation, derived_id
 from streams.core.failures.flaps import FLAPPING
-from streams.core.forecasts.forecast import MEMORY, UNKNOWN_US
+from streams.core.forecasts.forecast import MEMORY
+from streams.core.nearer import UNKNOWN_US
 from streams.core.state import State
 from streams.core.watermark import NEVER
 

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams.contract import SERVICE, Reason
-from streams.core.forecasts.forecast import CERTIFICATE, MEMORY, UNKNOWN_US
+from streams.core.forecasts.forecast import CERTIFICATE, MEMORY
+from streams.core.nearer import UNKNOWN_US
 from streams.core.pending import NO_TEXT
 from streams.core.said.reasons_failures import fails_often, flapping
 from streams.core.said.reasons_latency import slow

@@ -1,7 +1,5 @@
 """Why a group is slow: what, how far from its normal, in which phase, where, for how long, how long it may last."""
 
-from typing import Final
-
 import numpy as np
 
 from streams.contract import SERVICE, Reason
@@ -9,9 +7,6 @@ from streams.core.latency.said import DRIFT, PHASE, SPREAD, Said, said, since
 from streams.core.latency.spread import USUAL
 from streams.core.state import State
 from streams.core.words import names, span
-
-NEAR: Final = 0.5
-"""Part of the timeout from which the time left may page."""
 
 
 def latency_text(duration_us: float) -> str:
@@ -42,11 +37,11 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
     worst = by_lane[max(lanes, key=lambda lane: (_ratio(by_lane[lane]), registry.lanes[lane][2]))]
     since_us = min(since(each, tick_us) for each in by_lane.values())
     where = sorted({registry.lanes[lane][2] for lane in lanes})
-    limit_us = float(registry.timeout_us[group])
+    lasted_us = tick_us - since_us
     return Reason(
         kind=worst.detector,
         subject=SERVICE,
-        text=f"{_what(worst)}{_left(worst)}, at {names(where)}, for {span(tick_us - since_us)}",
+        text=f"{_what(worst)}{_left(worst)}, at {names(where)}, for {span(lasted_us)}",
         probe=registry.groups[group][1],
         since_us=since_us,
         locations=where,
@@ -56,8 +51,8 @@ def slow(state: State, group: int, tick_us: int, reported: list[str]) -> Reason:
         limit=worst.limit_us,
         score=worst.score,
         phase=worst.phase,
-        # Pages only what has come near the limit: how a climb from its foot goes on nobody knows.
-        severity="critical" if worst.left_us is not None and worst.value_us >= NEAR * limit_us else "warning",
+        # Pages only what is seen for as long as it looks ahead: how a climb from its foot goes on nobody knows.
+        severity="critical" if worst.left_upper_us is not None and worst.left_upper_us <= lasted_us else "warning",
         time_left_us=worst.left_us,
     )
 
