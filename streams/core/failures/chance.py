@@ -15,7 +15,6 @@ thousand times in hours of loss, and one target that loses a check in fifty five
 
 SURE: Final = 0.99
 
-
 RISEN: Final = np.array([0.03, 0.12, 0.4])
 """Ratios of failing checks that are looked for, from the slow to the quick."""
 
@@ -39,7 +38,7 @@ def rare_run(share: float, again: float = 0.0) -> int:
 
 
 def steps(normal: Floats, seen: Ints, interval_us: Ints, budget: Floats) -> tuple[tuple[Floats, Floats], Floats]:
-    """Return what a tick with failures and one without add to each sum, and the limits; shapes (n, risen.size).
+    """Return what a tick with failures and one without add to each sum, and the limits; shapes (n, RISEN.size).
 
     A sum exceeds h by chance once in exp(h) / (risen E) ticks, where E is the mean of exp(-excess) over h, if failures
     had risen: the chance of the path is its chance then, by the likelihood ratio. A step is large, and what a sum
