@@ -54,8 +54,9 @@ YOUNG: Final = 3000.0
 
 PRIOR_BEGUN: Final = 30.0
 MOST_BEGUN: Final = 400.0
-"""Which share of failures goes on at the next check is learned from about the last MOST_BEGUN ones, beside PRIOR_BEGUN
-that did not."""
+MOST_AGAIN: Final = 0.7
+"""Which share of failures goes on at the next check is learned from about the last MOST_BEGUN runs of one or two checks,
+beside PRIOR_BEGUN of one, and never taken for more than MOST_AGAIN."""
 
 SUSPICIOUS: Final = 0.25
 SUSPICIOUS_RATE: Final = 0.25
@@ -79,7 +80,7 @@ class FailureGroups(Table):
         score: The largest sum that all locations agree on by its limit, of what was judged last; suspect: the largest
             of any location.
         failures, checks: In the window.
-        begun, lasted: Failures that began, and those of them that the next check found again.
+        begun, lasted: Runs of one or two lost checks, and those of two.
         wary, wary_us: Limits are so many times as high since flags that no outage followed, as of that tick.
     """
 
@@ -162,7 +163,8 @@ class Failures:
         """
         groups, lanes, group = self.groups, self.lanes, turn.groups
         failed, reported = turn.total(turn.failed), turn.total(turn.reported)
-        run = np.where(failing, groups.run[group] + 1, np.where(reported > 0, 0, groups.run[group]))
+        run_before = groups.run[group]
+        run = np.where(failing, run_before + 1, np.where(reported > 0, 0, run_before))
         groups.run[group] = run
         reports, fails = self._shift(turn)
         was = groups.flagged[group]
@@ -176,7 +178,7 @@ class Failures:
             groups.checks[group] = turn.total(np.bitwise_count(reports))
             normal = self._normal(group)
             self._sum(turn, reports, fails, normal, interval_us)
-            self._learn_runs(turn, lost, reports, fails)
+            self._learn_runs(turn, (run_before == 0) | (reported == 1), reports, fails)
         self._learn(turn, lost, failed, reported)
         if not busy:
             return None
@@ -220,8 +222,10 @@ class Failures:
 
         Where failures come by themselves they may come in runs: which share of them goes on is learned, too.
         """
-        again = float(self.groups.lasted[group] / (self.groups.begun[group] + PRIOR_BEGUN))
-        return rare_run(tail(failing, reported, self.normal(group)), again)
+        of_two = float(self.groups.lasted[group])
+        # Were each failure followed by another with a share q, runs of two would be q times as many as runs of one.
+        again = of_two / (float(self.groups.begun[group]) + PRIOR_BEGUN - of_two)
+        return rare_run(tail(failing, reported, self.normal(group)), min(again, MOST_AGAIN))
 
     def outage(self, groups: Rows, reported: Ints) -> Bools:
         """Say which groups have failed for so many ticks that it is an outage, and no chance.
@@ -241,12 +245,24 @@ class Failures:
         return wariness(self.groups.wary[groups], self.groups.wary_us[groups], at_us)
 
     def _learn_runs(self, turn: Round, counts: Bools, reports: Bits, fails: Bits) -> None:
-        """Learn which share of lost checks are lost twice in a row."""
+        """Learn how many runs of lost checks that are over were of one or two: longer ones are outages.
+
+        Args:
+            turn: The round.
+            counts: Groups that were not down at the tick before, as most of several locations saw it. Shape (m,).
+            reports, fails: The windows, this tick included, shape (n,).
+        """
         groups, group = self.groups, turn.groups
-        again = turn.failed & _failed_before(reports, fails) & counts[turn.local]
-        twice = again & ~_failed_before(reports >> _ONE, fails >> _ONE)
-        begun = groups.begun[group] + turn.total(turn.failed & ~again & counts[turn.local])
-        lasted = groups.lasted[group] + turn.total(twice)
+        rest, failed = reports >> _ONE, fails >> _ONE
+        length = np.zeros(rest.size, dtype=np.int64)
+        goes_on = turn.reported & ~turn.failed & counts[turn.local]
+        for _ in range(3):
+            last = rest & (~rest + _ONE)
+            goes_on = goes_on & (failed & last != 0)
+            length += goes_on
+            rest &= ~last
+        begun = groups.begun[group] + turn.total((length == 1) | (length == 2))
+        lasted = groups.lasted[group] + turn.total(length == 2)
         kept = np.where(begun > MOST_BEGUN, 0.5, 1.0)
         groups.begun[group], groups.lasted[group] = kept * begun, kept * lasted
 
