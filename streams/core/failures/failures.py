@@ -55,7 +55,7 @@ YOUNG: Final = 3000.0
 PRIOR_BEGUN: Final = 30.0
 MOST_BEGUN: Final = 400.0
 MOST_AGAIN: Final = 0.7
-"""Which share of failures goes on at the next check is learned from about the last MOST_BEGUN runs of one or two checks,
+"""Which share of failures goes on at the next check is learned from about the last MOST_BEGUN runs of one or two,
 beside PRIOR_BEGUN of one, and never taken for more than MOST_AGAIN."""
 
 SUSPICIOUS: Final = 0.25
