@@ -47,6 +47,9 @@ AGAIN: Final = 0.1
 """An episode of a cluster that is flagged counts so much for what is normal, for a day: what goes on for longer without
 an outage may be what the target has become."""
 
+LEAST_CHANCE: Final = 1e-300
+"""So that a chance too small for a number has a logarithm."""
+
 PRIOR_EPISODES: Final = 1.0
 PRIOR_WEEKS: Final = 1.0
 _QUANTUM: Final = 1e-5
@@ -187,7 +190,7 @@ class Flaps:
             gap_us = at_us - max(ended_us, begun_us)
             if number == 2 and gap_us <= ONE_EVENT_US:
                 continue
-            if -math.log(poisson_tail(number - 1, rate * gap_us / WEEK_US)) <= limit:
+            if math.log(max(poisson_tail(number - 1, rate * gap_us / WEEK_US), LEAST_CHANCE)) >= -limit:
                 continue
             longest_us = max(int(np.diff(begins[-number:]).max()), 0)
             quiet_us = min(max(QUIET_GAPS * longest_us, LEAST_QUIET_US), REACH_US)
