@@ -346,3 +346,13 @@ def test_a_location_whose_clock_is_wrong_tells_of_its_network_at_the_wrong_time(
     assert told_within("network", mine, [early, late]) == (window[0] - 5 * minute_us, 16 * HOUR_US + minute_us)
     mine = place(0, 21, 22, 0.0, 1.0)
     assert told_within("network", mine, [early, late]) == (21 * HOUR_US, 22 * HOUR_US)
+
+
+@pytest.mark.parametrize(("kind", "pages"), [("skew", 0), ("network", 1)])
+def test_a_fault_that_a_wrong_clock_tells_too_soon_is_the_faults(kind: str, pages: int) -> None:
+    """Paged six minutes before it began, by a location whose clock is wrong; in other traps that is a page too many."""
+    start_us = START_US + 40 * HOUR_US
+    trap = Trap(kind=kind, target=None, location="fra", start_us=start_us, end_us=start_us + 20 * HOUR_US)
+    score = scored(target_of(fault_at(50, 50.5, 52), traps=(trap,)), alarm(49.9, page_h=49.9, outage_h=49.9))
+    assert score.traps[kind].pages == pages
+    assert score.faults["ramp"].warned == 0

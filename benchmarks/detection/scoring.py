@@ -1,9 +1,10 @@
 """What warnings were worth: each is explained by a fault, by a trap, or false.
 
 A warning belongs to a fault of its target if it was raised between the fault's onset and its end (and GRACE_US after
-it: things settle); else to a trap that it fell into; else it is false. A fault is warned of by an early warning that
-was raised at or after its onset and before its outage. A page is looked at by the time at which it was sent, so an
-early warning that is true and a page that is not are told apart.
+it: things settle; from ten minutes before it where a location's clock is wrong); else to a trap that it fell into; else
+it is false. A fault is warned of by an early warning that was raised at or after its onset and before its outage. A
+page is looked at by the time at which it was sent, so an early warning that is true and a page that is not are told
+apart.
 """
 
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ from typing import Final
 from benchmarks.detection.noise import DAY_US, SECOND_US
 from benchmarks.detection.scenario import Fault, Scenario, Trap
 from benchmarks.detection.systems import Alarm
+from benchmarks.detection.traps import MOST_SKEW_S
 
 GRACE_US: Final = 3600 * SECOND_US
 MONTH_US: Final = 30 * DAY_US
@@ -208,10 +210,16 @@ def _told(fault: Fault, outage_us: int, warnings: Sequence[Alarm]) -> int | None
 
 def _about_fault(scenario: Scenario, warning: Alarm, at_us: int) -> bool:
     return any(
-        fault.onset_us <= at_us < fault.end_us + GRACE_US
+        _told_from_us(scenario, fault) <= at_us < fault.end_us + GRACE_US
         for fault in scenario.faults
         if warning.target in (None, fault.target) and not (warning.target is None and fault.kind.name != "region")
     )
+
+
+def _told_from_us(scenario: Scenario, fault: Fault) -> int:
+    """Return from when on a fault may be told of: a location whose clock is wrong may do so before it has begun."""
+    skewed = any(trap.kind == "skew" and trap.start_us <= fault.onset_us < trap.end_us for trap in scenario.traps)
+    return fault.onset_us - (int(MOST_SKEW_S * SECOND_US) if skewed else 0)
 
 
 def _about_trap(scenario: Scenario, warning: Alarm, at_us: int) -> Trap | None:

@@ -16,6 +16,9 @@ from benchmarks.detection.render import Effect
 
 Window = tuple[int, int]
 
+MOST_SKEW_S: Final = 600.0
+"""A clock is wrong by no more than this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrapKind:
@@ -182,7 +185,7 @@ def _gap_strength(rng: Rng) -> tuple[float, ...]:
 
 
 def _skew_seconds(rng: Rng) -> tuple[float, ...]:
-    return (float(rng.choice((-1, 1)) * rng.uniform(30, 600)),)
+    return (float(rng.choice((-1, 1)) * rng.uniform(30, MOST_SKEW_S)),)
 
 
 def _moment(rng: Rng, tick_us: Ints, first: float, last: float) -> int:
