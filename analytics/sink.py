@@ -178,7 +178,6 @@ def run(
         LogUnavailableError, LogRefusedError, EpochChangedError, WorkerFailedError: See `streams.worker.run_worker`.
     """
     marks = ClickHouseMarks(store) if log.forgetful else None
-    flush_us = min(worker.snapshot_interval_us, FLUSH_US)
-    flushing = dataclasses.replace(worker, snapshot_interval_us=flush_us, quiet_interval_us=flush_us)
+    flushing = dataclasses.replace(worker, snapshot_interval_us=min(worker.snapshot_interval_us, FLUSH_US))
     dog = None if watchdog is None else Watchdog(store, watchdog, partitions=log.partitions)
     run_worker(Sink(store, with_marks=log.forgetful, watchdog=dog), log, flushing, marks=marks)

@@ -36,12 +36,6 @@ REST: Final = 4.0
 LONGEST_REST_S: Final = 60.0
 """Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
 
-QUIET_MESSAGES: Final = 500
-"""Since the last save: to read so many again takes less than a second, so they need not be saved at once ..."""
-
-SOON_SAVES: Final = 3
-"""... once so many were: a state of which nothing is kept yet cannot be made again from a log that was forgotten."""
-
 log_line = telemetry.logger(__name__)
 
 
@@ -79,7 +73,6 @@ class Intake:
         self._saving = asyncio.Lock()
         self._due = asyncio.Event()  # the group says that so much waits that it is saved now
         self._held_bytes = 0
-        self._unsaved = self._saves = 0
         self._handing_over: asyncio.TimerHandle | None = None
         self._rereading = Rereading(app, positions=lambda: self._flow.positions, fail=fail)
 
@@ -162,7 +155,6 @@ class Intake:
             for taken in self._flow.take():
                 place = taken.messages[0].place
                 telemetry.EVENTS.labels(self._group.name, place.topic).inc(len(taken.messages))
-                self._unsaved += len(taken.messages)
                 for first, last in taken.missing:
                     log_line.error(
                         "messages are missing: the log no longer has them", place=str(place), first=first, last=last
@@ -195,7 +187,6 @@ class Intake:
     def forget(self) -> None:
         """Take in nothing more and keep nothing more."""
         self._ready.clear()
-        self._unsaved = self._saves = 0
         self._drop_timer()
         self._rereading.stop()
         self._stop_loading()
@@ -274,30 +265,19 @@ class Intake:
         if done:
             self._flow.committed(offsets)
 
-    async def save_forever(self, interval_s: float, quiet_s: float) -> None:
-        """Save at an interval, until cancelled; less often where a save takes long, at once where it is due.
-
-        Args:
-            interval_s: Between two saves.
-            quiet_s: The same while little comes.
-        """
-        took_s, ended = 0.0, time.monotonic()
+    async def save_forever(self, interval_s: float) -> None:
+        """Save at an interval, until cancelled; less often where a save takes long, at once where it is due."""
+        took_s = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), max(interval_s, min(took_s * REST, LONGEST_REST_S)))
-            began = time.monotonic()
-            quiet = self._saves >= SOON_SAVES and self._unsaved < QUIET_MESSAGES
-            if quiet and not self._due.is_set() and began - ended < quiet_s:
-                continue
             self._due.clear()
-            self._saves += self._unsaved > 0
-            self._unsaved = 0
+            began = time.monotonic()
             try:
                 await self.save()
             except TransientError as error:
                 log_line.warning("state is not kept; it is tried again", group=self._group.name, error=str(error))
-            ended = time.monotonic()
-            took_s = ended - began
+            took_s = time.monotonic() - began
 
     def export_lag(self) -> None:
         """Export how many messages of each place are not taken in yet, and how old they are; say it if they are old."""

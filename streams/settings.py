@@ -21,7 +21,6 @@ class WorkerSettings:
         data_dir: Owned by this process alone: its copy of the snapshots, its outbox, Faust's own directory.
         observe_port: Port of /healthz and /metrics on `observe_host`; 0 takes a free one, None has none.
         snapshot_interval_us: How often state is kept and positions are committed.
-        quiet_interval_us: The same where so little comes that it is soon read again (`intake.QUIET_MESSAGES`).
         session_timeout_s: A worker that is silent for so long loses its partitions. Kafka's lower bound is
             `group.min.session.timeout.ms` (6 s by default). The embedded broker has none, and lets a group wait
             for more members for half of this, in steps of a second; hence SESSION_TIMEOUT_ALONE_S.
@@ -36,7 +35,6 @@ class WorkerSettings:
     observe_host: str = "127.0.0.1"
     observe_port: int | None = None
     snapshot_interval_us: int = 10 * SECOND_US
-    quiet_interval_us: int = 60 * SECOND_US
     session_timeout_s: float = 10.0
     start_timeout_s: float = 30.0
     stop_timeout_s: float = 2.5

@@ -202,8 +202,7 @@ class Worker:
         faust_internals.shorten_waits(self._app, fetch_wait_ms=wait_ms)
         starting = self._task(self._start_faust())
         self._sender.put_stored(self._outgoing.unsent)
-        interval_s, quiet_s = self._settings.snapshot_interval_us / 1e6, self._settings.quiet_interval_us / 1e6
-        self._task(self._intake.save_forever(interval_s, quiet_s))
+        self._task(self._intake.save_forever(self._settings.snapshot_interval_us / 1_000_000))
         self._task(self._watch_epochs())
         self._task(self._export_lag())
         self._task(self._outgoing.trim_forever())
@@ -297,7 +296,7 @@ class Worker:
             reason = "no places are assigned and loaded yet"
         elif troubles:
             reason = "; ".join(troubles)
-        elif waited_s > KEPT_TOO_LONG_AGO_S + self._settings.quiet_interval_us / 1e6:
+        elif waited_s > KEPT_TOO_LONG_AGO_S + self._settings.snapshot_interval_us / 1_000_000:
             reason = f"state was not kept for {waited_s:.0f} s; commits wait"
         return {
             "ok": reason is None,

@@ -162,12 +162,7 @@ def sink(job: Mapping[str, Any], gate: Gate, log: LogSettings, store: StoreSetti
     group = GatedSink(store, with_marks=True)
     group.gate = gate
     _tell(ROWS_STORED.labels("checks_log")._value.get)  # noqa: SLF001 - as above
-    run_worker(
-        group,
-        log,
-        replace(worker, snapshot_interval_us=FLUSH_US, quiet_interval_us=FLUSH_US),
-        marks=ClickHouseMarks(store),
-    )
+    run_worker(group, log, replace(worker, snapshot_interval_us=FLUSH_US), marks=ClickHouseMarks(store))
 
 
 def ewma(job: Mapping[str, Any], gate: Gate, log: LogSettings, store: StoreSettings, worker: WorkerSettings) -> None:  # noqa: ARG001 - the same as the others

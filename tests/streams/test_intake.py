@@ -177,7 +177,7 @@ async def test_where_much_waits_it_is_kept_at_once(log: TestLog) -> None:
     log.write(VERDICTS, [b"{}"] * WRITTEN)
     group = Taking(included=2)
     intake = reading(log, group)
-    saving = asyncio.create_task(intake.save_forever(1000.0, 1000.0))
+    saving = asyncio.create_task(intake.save_forever(1000.0))
     for offset in range(3, 2 + DUE):
         await intake.take(event(offset))
     await asyncio.sleep(2 * intake_module.GATHER_S)
@@ -185,41 +185,6 @@ async def test_where_much_waits_it_is_kept_at_once(log: TestLog) -> None:
     await intake.take(event(2 + DUE))
     await asyncio.wait_for(group.was_cut.wait(), 10.0)
     assert (len(group.taken), group.cuts) == (DUE, 1)
-    saving.cancel()
-
-
-async def test_where_little_comes_it_is_kept_less_often(log: TestLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two messages wait; with the third it is no longer little, and kept after the short while."""
-    monkeypatch.setattr(intake_module, "QUIET_MESSAGES", 3)
-    monkeypatch.setattr(intake_module, "SOON_SAVES", 0)
-    log.write(VERDICTS, [b"{}"] * WRITTEN)
-    group = Taking(included=2)
-    intake = reading(log, group)
-    saving = asyncio.create_task(intake.save_forever(0.02, 1000.0))
-    await intake.take(event(3))
-    await intake.take(event(4))
-    await asyncio.sleep(0.2)
-    assert (group.taken, group.cuts) == ([3, 4], 0)
-    await intake.take(event(5))
-    await asyncio.wait_for(group.was_cut.wait(), 10.0)
-    assert (group.taken, group.cuts) == ([3, 4, 5], 1)
-    saving.cancel()
-
-
-async def test_the_first_states_are_kept_soon_however_little_has_come(log: TestLog) -> None:
-    """Three of them; the fourth waits."""
-    log.write(VERDICTS, [b"{}"] * WRITTEN)
-    group = Taking(included=2)
-    intake = reading(log, group)
-    saving = asyncio.create_task(intake.save_forever(0.02, 1000.0))
-    for number in range(intake_module.SOON_SAVES):
-        await intake.take(event(3 + number))
-        await asyncio.wait_for(group.was_cut.wait(), 10.0)
-        group.was_cut.clear()
-    assert group.cuts == intake_module.SOON_SAVES
-    await intake.take(event(3 + intake_module.SOON_SAVES))
-    await asyncio.sleep(0.2)
-    assert (len(group.taken), group.cuts) == (intake_module.SOON_SAVES + 1, intake_module.SOON_SAVES)
     saving.cancel()
 
 

@@ -263,7 +263,6 @@ def run(options: WorkerOptions) -> None:
         data_dir=Path(options.data_dir),
         observe_port=0,
         snapshot_interval_us=options.snapshot_interval_us,
-        quiet_interval_us=options.snapshot_interval_us,
         session_timeout_s=options.session_timeout_s,
         start_timeout_s=options.start_timeout_s,
     )
