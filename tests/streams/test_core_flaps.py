@@ -113,7 +113,7 @@ def test_restored_from_a_snapshot_it_continues(cut: int, gap: int) -> None:
 
 
 @given(least=st.integers(0, 12), mean=st.floats(1e-6, 8.0))
-def test_thepoisson_tail_is_exact(least: int, mean: float) -> None:
+def test_the_poisson_tail_is_exact(least: int, mean: float) -> None:
     """Against one minus the sum of what is below, where that does not cancel."""
     below = sum(np.exp(-mean) * mean**k / float(np.prod(np.arange(1, k + 1, dtype=float))) for k in range(least))
     assert abs(poisson_tail(least, mean) - (1.0 - below)) < 1e-12

@@ -14,11 +14,10 @@ from streams.core.latency.levels import median_of_five
 from streams.core.latency.season import CLIP, Seasons
 from streams.core.policies import Policies
 from streams.core.table import Floats
-from streams.policy import DAY_US, SECOND_US, DetectPolicy, Expectations, ProbeExpectation
+from streams.policy import DAY_US, HOUR_US, SECOND_US, DetectPolicy, Expectations, ProbeExpectation
 from tests.streams.timelines import PROBE, TARGET, Published, Row, columns, detector
 
 START = 20_727 * DAY_US  # midnight UTC
-HOUR_US = 3_600 * SECOND_US
 NORMAL_US = 60_000.0
 CHECKS_A_DAY = 288
 

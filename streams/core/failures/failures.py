@@ -31,7 +31,7 @@ from streams.core.policies import Policies
 from streams.core.quorum import majority
 from streams.core.table import Bits, Bools, Column, Floats, Ints, Rows, Table
 from streams.core.ticks import REMEMBERED, Round
-from streams.core.wary import warier, wariness
+from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
@@ -190,9 +190,9 @@ class Failures:
         left = ~was & (groups.score[group] >= 1.0) & ~failing
         back = was & (((groups.score[group] < BACK_SCORE) & ~surprising) | outage)
         groups.flagged[group] = (was | left) & ~back
-        false = back & ~self.outage(group, reported)
-        who, at_us = group[false], turn.tick_us[false]
-        groups.wary[who], groups.wary_us[who] = warier(self._wariness(who, at_us)), at_us
+        if back.any():
+            false = back & ~self.outage(group, reported)
+            warned_falsely(groups, group[false], turn.tick_us[false])
         lanes.sums[turn.lanes[back[turn.local]]] = 0.0
         for place in np.flatnonzero(left):
             mine = fails[turn.local == place]
@@ -240,9 +240,6 @@ class Failures:
             locations = max(int(reported[place]), 1)
             outage[place] = run[place] >= self.run(int(groups[place]), majority(locations), locations)
         return outage
-
-    def _wariness(self, groups: Rows, at_us: Ints) -> Floats:
-        return wariness(self.groups.wary[groups], self.groups.wary_us[groups], at_us)
 
     def _learn_runs(self, turn: Round, counts: Bools, reports: Bits, fails: Bits) -> None:
         """Learn how many runs of lost checks that are over were of one or two: longer ones are outages.
@@ -303,7 +300,7 @@ class Failures:
         bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
         begins = np.where(alone, begun, begun - new) > 0
         step, limit = steps(normal[local], seen, interval_us[local], self._budget(turn.groups)[local])
-        limit = limit * self._wariness(turn.groups, turn.tick_us)[local, None]
+        limit = limit * wariness(self.groups, turn.groups, turn.tick_us)[local, None]
         # A tick that goes on failing says nothing.
         well = here & (seen > 0) & ~bad
         move = np.where(begins[:, None], step[0], np.where(well[:, None], step[1], 0.0))

@@ -24,9 +24,9 @@ from streams.core.failures.chance import poisson_tail, tail
 from streams.core.failures.failures import FailureChanges
 from streams.core.policies import Policies
 from streams.core.quorum import majority
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Table
 from streams.core.ticks import Round
-from streams.core.wary import warier, wariness
+from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US, HOUR_US, WEEK_US
 
@@ -140,8 +140,7 @@ class Flaps:
         table.flagged[group[back]] = False
         table.outage[group] |= was & outage
         false = back & ~table.outage[group]
-        who, at_us = group[false], turn.tick_us[false]
-        table.wary[who], table.wary_us[who] = warier(self._wariness(who, at_us)), at_us
+        warned_falsely(table, group[false], turn.tick_us[false])
         # From now on the whole cluster is one event: what comes next is no part of it by itself.
         table.begins_us[group[back], :-1] = table.ends_us[group[back], :-1] = NEVER
         now = table.flagged[group]
@@ -157,9 +156,6 @@ class Flaps:
         recent = int((table.begins_us[group] > at_us - REACH_US).sum())
         known = max(self._counted(group, at_us) - recent, 0.0)
         return (PRIOR_EPISODES + known) / (PRIOR_WEEKS + observed)
-
-    def _wariness(self, groups: Rows, at_us: Ints) -> Floats:
-        return wariness(self.table.wary[groups], self.table.wary_us[groups], at_us)
 
     def _counted(self, group: int, at_us: int) -> float:
         table = self.table
@@ -180,8 +176,8 @@ class Flaps:
         begins[-1], ends[-1] = at_us, NEVER
         rate = self.normal(group, at_us) + chance
         budget = float(self._policies.of(group).false_warnings_per_series_week)
-        here = np.array([group])
-        limit = math.log(max(rate / budget, 1.0)) * float(self._wariness(here, np.array([at_us]))[0])
+        wary = wariness(table, np.array([group]), np.array([at_us]))
+        limit = math.log(max(rate / budget, 1.0)) * float(wary[0])
         was = bool(table.flagged[group])
         for number in range(2, KEPT + 1):
             begun_us, ended_us = int(begins[-number]), int(ends[-number])

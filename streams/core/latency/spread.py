@@ -26,7 +26,7 @@ import numpy.typing as npt
 from streams.core.calibration import Tails
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
-from streams.core.wary import warier, wariness
+from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
@@ -202,7 +202,7 @@ class Spreads:
     def score(self, lane: int, tick_us: int) -> float:
         """Return the sum of a lane by its limit: flagged from 1 on, at most MOST."""
         lanes = np.array([lane], dtype=np.intp)
-        limit = self._limits(lanes) * self._wariness(lanes, np.array([tick_us], dtype=np.int64))
+        limit = self._limits(lanes) * wariness(self.table, lanes, np.array([tick_us], dtype=np.int64))
         return float(self.table.total[lane] / limit[0])
 
     def _budget(self, groups: Rows) -> Floats:
@@ -215,16 +215,13 @@ class Spreads:
         limit: Floats = np.maximum(self.tails.limit(lanes), 1.0) ** (1.0 / POWER)
         return limit
 
-    def _wariness(self, lanes: Rows, tick_us: Ints) -> Floats:
-        return wariness(self.table.wary[lanes], self.table.wary_us[lanes], tick_us)
-
     def _judge(
         self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats, budget: Floats
     ) -> SpreadChanges | None:
         table = self.table
         counts, seen = table.counts[lanes], table.seen[lanes]
         bin_, share, above = _ranked(counts, seen, residual)
-        limit, before = self._limits(lanes) * self._wariness(lanes, tick_us), table.total[lanes]
+        limit, before = self._limits(lanes) * wariness(self.table, lanes, tick_us), table.total[lanes]
         score = np.minimum(-np.log(share), CAP)
         in_a_row = np.where(score >= RARE_SCORE, table.row[lanes] + 1, 0)
         table.row[lanes] = in_a_row
@@ -243,9 +240,7 @@ class Spreads:
         table.flagged[lanes], table.away[lanes] = flagged, away
         false = back & table.innocent[lanes]
         if false.any():
-            who = lanes[false]
-            table.wary[who] = warier(self._wariness(who, tick_us[false]))
-            table.wary_us[who] = tick_us[false]
+            warned_falsely(table, lanes[false], tick_us[false])
         self._calibrate(lanes, tick_us, flagged, limit, budget)
         # Two ticks bring one check that is slower than its centre.
         settled = flagged & (away > 0.5 * self._policies.get("rebaseline_checks", groups))

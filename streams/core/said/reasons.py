@@ -85,6 +85,7 @@ def _failing(
     where = _locations(state, failing)
     head = "failing: " if whole else "checks fail: "
     first = next(lane for lane in failing.tolist() if _cause(state, lane) == most)
+    at, of = (int(failing.size), reported) if whole else (1, 1)
     quorum = f"{failing.size} of {count(reported, 'location')}"
     text = f"{head}{most} at {names(where)} ({quorum}), since {instant(since_us)}"
     return Reason(
@@ -96,7 +97,7 @@ def _failing(
         severity="critical" if whole else "warning",
         locations=where,
         baseline=state.failures.normal(group),
-        limit=state.failures.run(group, *((int(failing.size), reported) if whole else (1, 1))),
+        limit=state.failures.run(group, at, of),
         failure=state.reasons.text(int(state.lanes.reason[first])) or "unknown",
     )
 
