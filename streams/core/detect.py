@@ -141,6 +141,8 @@ class Detector:
         """
         state = self._state
         if at_us > state.clock_us:
+            if state.gathers_since_us == FOREVER:
+                state.gathers_since_us = at_us
             state.clock_us = at_us
             state.summaries.begin(at_us)
             if not self._expects:
@@ -161,6 +163,9 @@ class Detector:
         """The log begins anew: what was not safe yet comes again, from each location in its own time."""
         state = self._state
         state.gathers_since_us = max(state.clock_us, state.watermark_us)
+        if state.gathers_since_us == NEVER and (own := self._own()):
+            state.gathers_since_us = FOREVER
+            state.await_all(own)
 
     def baselines(self) -> dict[tuple[str, str, str], float]:
         """Return the latency that is normal by (target, probe, location), microseconds; none while it warms up."""
@@ -276,6 +281,7 @@ class Detector:
             together_us=int(groups.interval_us[: groups.rows].min(initial=patience_us)),
         ):
             gathering, state.gathers_since_us = False, NEVER
+            state.locations.awaited[:] = False
         state.watermark_us = advance(
             state.locations,
             before_us=state.watermark_us,
@@ -323,7 +329,8 @@ class Detector:
         now_us = max(state.clock_us, state.watermark_us)
         if now_us == NEVER:
             return NEVER
-        through_us = self._judge.through_us()
-        expected = through_us[self._judge.heard_of()]
+        expected = self._judge.through_us()
+        if state.gathers_since_us == NEVER:  # else who has not been heard of may still be on the way
+            expected = expected[self._judge.heard_of()]
         ahead_us = now_us + AHEAD_SLOTS * self._policy.slot_us
         return min(int(expected.min(initial=ahead_us)), ahead_us, state.verdicts.waiting_since_us() - 1)

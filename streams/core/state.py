@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-14"
+CODE: Final = "detect-15"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -67,7 +67,8 @@ class State:
         self.next_uid = 0
         self.clock_us = NEVER
         self.watermark_us = NEVER
-        self.gathers_since_us = NEVER  # how far time had come when the log began anew, while locations deliver again
+        # How far time had come when the log began anew, while locations deliver again; FOREVER before any clock event.
+        self.gathers_since_us = NEVER
 
     def add(self, added: Added, born_us: int) -> None:
         """Make room for new groups and lanes.
@@ -98,6 +99,11 @@ class State:
         self._add_missing(targets, at_us)
         born_us = self.groups.born_us[: self.groups.rows]
         born_us[born_us == NEVER] = at_us
+
+    def await_all(self, targets: Iterable[str]) -> None:
+        """Await every location that the config names for these targets; nobody has heard of anything yet."""
+        self._add_missing(targets, NEVER)
+        self.locations.awaited[: self.locations.rows] = True
 
     def series_of(self, lanes: Rows, metric: str) -> Rows:
         """Return the number of each (lane, metric), new ones if need be. Shape (n,)."""
@@ -131,6 +137,7 @@ class State:
                 self.watermark_us,
                 self.gathers_since_us,
                 self.summaries.next_us,
+                int(self.summaries.told),
             ],
             "details": list(self.details.items()),
             "counts": [
@@ -194,7 +201,8 @@ class State:
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
-        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, self.summaries.next_us = meta["numbers"]
+        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, next_us, told = meta["numbers"]
+        self.summaries.next_us, self.summaries.told = next_us, bool(told)
         self.details = dict(meta["details"])
         for slot_us, location, reported, failed in meta["counts"]:
             self.summaries.counts.setdefault(slot_us, {})[location] = (reported, failed)

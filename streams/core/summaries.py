@@ -17,6 +17,7 @@ class Summaries:
 
     Attributes:
         next_us: Start of the next slot to tell; NEVER before anything happened.
+        told: A slot was told. Until then what comes may begin earlier than what came first.
         counts: (reported, failed) by slot start and location number.
     """
 
@@ -24,12 +25,14 @@ class Summaries:
         self._width_us = width_us
         self._partition = partition
         self.next_us = NEVER
+        self.told = False
         self.counts: dict[int, dict[int, tuple[int, int]]] = {}
 
     def begin(self, at_us: int) -> None:
-        """Start with the slot of this time, if nothing has started yet."""
-        if self.next_us == NEVER:
-            self.next_us = at_us // self._width_us * self._width_us
+        """Start with the slot of this time, if nothing has started yet, or nothing was told and it is earlier."""
+        slot_us = at_us // self._width_us * self._width_us
+        if self.next_us == NEVER or (not self.told and slot_us < self.next_us):
+            self.next_us = slot_us
 
     def count(self, tick_us: Ints, location: Rows, reported: Bools, failed: Bools) -> None:
         """Count n judged checks. Those of slots that are told already are not."""
@@ -73,6 +76,7 @@ class Summaries:
         slots = sorted(slot_us for slot_us in self.counts if slot_us < min(first_us, end_us))
         slots += range(first_us, end_us, self._width_us)
         self.next_us = max(self.next_us, end_us)
+        self.told = self.told or bool(slots)
         return [self._summary(slot_us, locations) for slot_us in slots]
 
     def _summary(self, slot_us: int, locations: list[str]) -> TickSummary:

@@ -12,14 +12,15 @@ alone moves it. PATIENCE also is how long a pause of all producers (a broker tha
 When a log begins anew (a broker that forgets was restarted) each producer delivers again what is not safe yet, in its
 own time: the others would carry the watermark past the last one by more than its checks may be late. So they are
 gathered first: the vote is that of the live location that is furthest behind, until all of them are together again, or
-until two times PATIENCE are over.
+until two times PATIENCE are over. Who begins with such a log knows of none that is live, so it awaits all that the
+config names: whatever it had judged before is lost with the state that was not kept yet, and comes again.
 """
 
 from typing import Final
 
 import numpy as np
 
-from streams.core.table import Column, Ints, Rows, Table
+from streams.core.table import Bools, Column, Ints, Rows, Table
 
 NEVER: Final = -(2**61)
 """Before every time; far enough from the type's end to be added to."""
@@ -34,16 +35,23 @@ class LocationTable(Table):
     Attributes:
         newest_us: The newest tick that it reported.
         stopped_us: When its producer announced an orderly stop.
+        awaited: The state began with this log, and it has not delivered since.
     """
 
-    COLUMNS = {"newest_us": Column(np.int64, NEVER), "stopped_us": Column(np.int64, NEVER)}  # noqa: RUF012 - a ClassVar of the base
+    COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
+        "newest_us": Column(np.int64, NEVER),
+        "stopped_us": Column(np.int64, NEVER),
+        "awaited": Column(np.bool_, 0),
+    }
     newest_us: Ints
     stopped_us: Ints
+    awaited: Bools
 
 
 def report(locations: LocationTable, location: Rows, tick_us: Ints) -> None:
     """Note the ticks of n checks. Shapes (n,)."""
     np.maximum.at(locations.newest_us, location, tick_us)
+    locations.awaited[location] = False
 
 
 def advance(
@@ -58,6 +66,8 @@ def advance(
         patience_us: After so long without a tick a location has no vote.
         gathering: The log has begun anew and not all locations have delivered again.
     """
+    if gathering and locations.awaited[: locations.rows].any():
+        return max(before_us, clock_us - patience_us)
     return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us, gathering=gathering)
 
 
@@ -66,13 +76,15 @@ def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience
 
     Args:
         locations: Their newest ticks.
-        since_us: How far time had come then.
+        since_us: How far time had come then; FOREVER before the first clock event of all.
         clock_us: The newest clock event.
         patience_us: After so long without a tick a location has no vote.
         together_us: How far apart they may be.
     """
     if clock_us >= since_us + 2 * patience_us:
         return True
+    if locations.awaited[: locations.rows].any():
+        return False
     live = _live(locations.newest_us[: locations.rows], clock_us, patience_us)
     return live.size > 0 and live[0] > since_us and _median(live) - live[0] <= together_us
 

@@ -5,7 +5,19 @@ import pytest
 from producers.contract import CheckColumns
 from streams.core.detect import Detector
 from streams.core.watermark import NEVER, LocationTable, advance
-from tests.streams.timelines import INTERVAL, SECOND, START, TARGET, Published, Row, columns, detector, expectations
+from streams.policy import Expectations
+from tests.streams.timelines import (
+    INTERVAL,
+    QUORUM_ONLY,
+    SECOND,
+    START,
+    TARGET,
+    Published,
+    Row,
+    columns,
+    detector,
+    expectations,
+)
 
 NOW, HOUR, PATIENCE = START, 3600 * SECOND, 60 * SECOND
 
@@ -167,3 +179,65 @@ def test_a_location_whose_clock_is_behind_is_not_gathered_for_ever() -> None:
         late += core.apply(ticks_of("nyc", ticks=range(tick - 3, tick - 2))).late
         core.clock(START + tick * INTERVAL)
     assert late > 0
+
+
+def begun(*locations: str) -> Detector:
+    """Return a detector that knows nothing but the config, at the beginning of a log."""
+    config = expectations(*locations) if locations else Expectations()
+    core = Detector(QUORUM_ONLY, config, partition=0, partitions=1)
+    core.begin_log()
+    return core
+
+
+def told_of(core: Detector, *messages: CheckColumns | int) -> Published:
+    """Return what comes of these messages: checks, or the tick whose time a clock event says."""
+    found = Published()
+    for one in messages:
+        found.add(core.clock(START + one * INTERVAL) if isinstance(one, int) else core.apply(one))
+    return found
+
+
+def test_a_state_that_begins_with_the_log_awaits_all_that_the_config_names() -> None:
+    """Detection and the log are lost before anything was kept: the clock closes no slot before checks come again."""
+    undisturbed = begun(*PLACES)
+    expected = told_of(undisturbed, 0, *(ticks_of(*PLACES, ticks=range(tick, tick + 1)) for tick in range(12)), 11, 14)
+    again = begun(*PLACES)
+    before = told_of(again, 3, 4)  # the clock is first, nobody has sent anything again yet
+    assert before.summaries == []
+    waiting = begun(*PLACES)
+    waiting.restore(again.snapshot())
+    found = told_of(
+        waiting,
+        ticks_of("fra", "nyc", ticks=range(5, 9)),
+        5,
+        ticks_of("fra", "nyc", ticks=range(5)),
+        ticks_of("nyc", "fra", ticks=range(9, 12)),
+        ticks_of("ams", ticks=range(12)),
+        11,
+        14,
+    )
+    assert found.late == 0
+    assert found.summaries == expected.summaries
+    assert sum(count.reported for one in found.summaries for count in one.locations) == 3 * 12
+    assert found.verdicts == expected.verdicts
+
+
+def test_who_is_awaited_and_never_comes_delays_nothing_for_longer_than_two_minutes() -> None:
+    """Ams is named, and was never started."""
+    core = begun(*PLACES)
+    found = Published()
+    closed_at: dict[int, int] = {}
+    for tick in range(40):
+        found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
+        found.add(core.clock(START + tick * INTERVAL))
+        for one in found.summaries[len(closed_at) :]:
+            closed_at[one.slot_us] = tick - (one.slot_us - START) // INTERVAL
+    assert max(closed_at.values()) <= 9
+    assert closed_at[START + 30 * INTERVAL] <= 3
+    assert found.late == 0
+
+
+def test_a_partition_of_which_the_config_names_nothing_awaits_nobody() -> None:
+    """Its slots are judged in advance, so that it holds nobody up, in a new log too."""
+    core = begun()
+    assert told_of(core, 0).summaries != []

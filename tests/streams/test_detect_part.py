@@ -2,7 +2,7 @@
 
 from producers import codec as checks_codec
 from producers import topics
-from producers.contract import Check, Outcome
+from producers.contract import VERSION, Check, ClockTick, Outcome
 from streams import codec
 from streams.contract import Verdict
 from streams.core.detect import Detector
@@ -33,6 +33,11 @@ def batch(location: str, tick: int) -> bytes:
     return checks_codec.encode(checks_codec.pack([check], producer=location))
 
 
+def clock_event(tick: int) -> bytes:
+    """Return the message that says that it is the time of this tick."""
+    return checks_codec.encode(ClockTick(v=VERSION, partition=0, at_us=START + tick * INTERVAL))
+
+
 def judged(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0) -> list[Verdict]:
     """Let the part handle a log from an offset on, and return its verdicts."""
     told = []
@@ -53,7 +58,8 @@ def judged(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int 
 def verdict_of_the_bad_tick(*, next_offset: int) -> str:
     """Return what is told of BAD_TICK when ams delivers two minutes after the others, in messages from an offset on."""
     part = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0)
-    judged(part, [batch(location, tick) for tick in range(20) for location in PLACES], epoch="1")
+    known = [batch(location, tick) for tick in range(20) for location in PLACES]
+    judged(part, [clock_event(0), *known, clock_event(19)], epoch="1")
     again = [batch(location, tick) for tick in range(18, 30) for location in ("fra", "nyc")]
     again += [batch("ams", tick) for tick in range(18, 30)]
     [told] = {
