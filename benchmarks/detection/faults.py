@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=Path, help="write the figures into this page, between its marks")
     parser.add_argument("--plot", type=Path, help="draw what is warned of by kind there, as SVG")
     parser.add_argument("--jobs", type=int, default=1, help="processes; the figures are the same")
-    parser.add_argument("--examples", type=int, default=0, help="so many false warnings, and pages in traps, are told")
+    parser.add_argument(
+        "--examples", type=int, default=0, help="so many misses, false warnings and traps that told too much"
+    )
     return parser
 
 

@@ -10,11 +10,12 @@ apart.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import exp, inf, sqrt
 from statistics import median
 from typing import Final
 
-from benchmarks.detection.noise import DAY_US, SECOND_US
+from benchmarks.detection.noise import DAY_US, HOUR_US, SECOND_US
 from benchmarks.detection.scenario import Fault, Scenario, Trap
 from benchmarks.detection.systems import Alarm
 from benchmarks.detection.traps import MOST_SKEW_S
@@ -93,7 +94,8 @@ class Score:
         clean_months: Target-months outside faults and traps.
         false_warnings, false_pages: In them.
         crashes: From a crash to its being told, by scenario and target; infinite where it never was.
-        examples: What was false, and what paged in traps, for the one who wants to know.
+        examples: What was not warned of, what was false, what paged in a trap or was told of one trap more than once,
+            for the one who wants to know.
     """
 
     faults: dict[str, FaultScore] = field(default_factory=lambda: defaultdict(FaultScore))
@@ -117,11 +119,11 @@ class Score:
         for warning in warnings:
             of_target[warning.target if warning.target is not None else EVERYWHERE].append(warning)
         for fault in scenario.faults:
-            self._fault(fault, of_target[fault.target], per_target_us)
+            self._fault(scenario, fault, of_target[fault.target], per_target_us)
             if fault.kind.name == "crash" and fault.outage_us is not None:
                 told = _told(fault, fault.outage_us, of_target[fault.target])
                 self.crashes[scenario.name, fault.target] = inf if told is None else told - fault.outage_us
-        per_trap: Counter[Trap] = Counter()
+        per_trap: dict[Trap, list[Alarm]] = defaultdict(list)
         for trap in scenario.traps:
             self.traps[trap.kind].events += 1
             targets = len(scenario.targets) if trap.target is None else 1
@@ -129,8 +131,10 @@ class Score:
         for warning in warnings:
             if not warning.explained:
                 self._explain(scenario, warning, per_trap)
-        for trap, count in per_trap.items():
-            self.traps[trap.kind].over += count > 1
+        for trap, fell_in in per_trap.items():
+            self.traps[trap.kind].over += len(fell_in) > 1
+            for warning in fell_in if len(fell_in) > 1 else ():
+                self._example(f"one of {len(fell_in)} warnings of one {trap.kind}", scenario, warning)
 
     def take(self, other: "Score") -> None:
         """Add what was scored elsewhere, of other installations."""
@@ -147,7 +151,7 @@ class Score:
         self.examples += other.examples
         self.crashes |= other.crashes
 
-    def _fault(self, fault: Fault, warnings: Sequence[Alarm], per_target_us: float) -> None:
+    def _fault(self, scenario: Scenario, fault: Fault, warnings: Sequence[Alarm], per_target_us: float) -> None:
         score = self.faults[fault.kind.name]
         score.faults += 1
         if fault.outage_us is not None:
@@ -173,8 +177,14 @@ class Score:
             score.why[why] += 1
             score.lead_us.append(fault.outage_us - at_us)
             score.lead_share.append((fault.outage_us - at_us) / (fault.outage_us - fault.onset_us))
+        else:
+            hours = (fault.outage_us - fault.onset_us) / HOUR_US
+            self.examples.append(
+                f"not warned of: {scenario.name} {fault.target}: {fault.kind.name} of {hours:.1f} h, "
+                f"visible in the last {score.visible_share[-1]:.0%}; outage {_utc(fault.outage_us)}"
+            )
 
-    def _explain(self, scenario: Scenario, warning: Alarm, per_trap: Counter[Trap]) -> None:
+    def _explain(self, scenario: Scenario, warning: Alarm, per_trap: dict[Trap, list[Alarm]]) -> None:
         # Said and paged may be at different times, and then be about different things.
         if not _about_fault(scenario, warning, warning.opened_at_us):
             trap = _about_trap(scenario, warning, warning.opened_at_us)
@@ -183,7 +193,7 @@ class Score:
                 self.false_why[warning.why] += 1
                 self._example("false warning", scenario, warning)
             else:
-                per_trap[trap] += 1
+                per_trap[trap].append(warning)
                 self.traps[trap.kind].warnings += 1
         if warning.page_at_us is not None and not _about_fault(scenario, warning, warning.page_at_us):
             trap = _about_trap(scenario, warning, warning.page_at_us)
@@ -195,7 +205,13 @@ class Score:
 
     def _example(self, what: str, scenario: Scenario, warning: Alarm) -> None:
         said = warning.cause or warning.why
-        self.examples.append(f"{what}: {scenario.name} {warning.target or warning.location}: {said}")
+        self.examples.append(
+            f"{what}: {scenario.name} {warning.target or warning.location}: {said}; told {_utc(warning.opened_at_us)}"
+        )
+
+
+def _utc(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _told(fault: Fault, outage_us: int, warnings: Sequence[Alarm]) -> int | None:
