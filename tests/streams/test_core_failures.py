@@ -222,6 +222,18 @@ def test_whatever_one_location_sees_alone_flags_nobody(ratio: float, lost: float
     assert groups.left == []
 
 
+@pytest.mark.parametrize("locations", [2, 3, 4])
+def test_what_one_location_alone_saw_goes_with_it(locations: int) -> None:
+    """One location loses half of its checks for twenty minutes, then it is away: what is left saw nothing."""
+    rng, groups = np.random.default_rng(6), Groups(10, locations)
+    for tick in range(400):
+        failed, reported = np.zeros((10, locations), dtype=np.bool_), np.ones((10, locations), dtype=np.bool_)
+        failed[:, 0] = (200 <= tick < 240) & (rng.random(10) < 0.5)
+        reported[:, 0] = tick < 240
+        groups.step(failed, reported)
+    assert groups.left == []
+
+
 def test_a_restart_now_and_then_is_no_ratio() -> None:
     """All locations fail for one or two ticks, every two hours."""
     groups = Groups(20, 3)

@@ -166,7 +166,7 @@ class Failures:
         run_before = groups.run[group]
         run = np.where(failing, run_before + 1, np.where(reported > 0, 0, run_before))
         groups.run[group] = run
-        reports, fails = self._shift(turn)
+        reports, fails, leaves = self._shift(turn)
         was = groups.flagged[group]
         outage = run >= self._policies.get("warn_ticks", group)
         # Nothing fails, nothing is summed up, nothing is flagged: nothing to do but to learn that.
@@ -177,6 +177,7 @@ class Failures:
             groups.failures[group] = turn.total(np.bitwise_count(fails))
             groups.checks[group] = turn.total(np.bitwise_count(reports))
             normal = self._normal(group)
+            self._leave(turn, leaves)
             self._sum(turn, reports, fails, normal, interval_us)
             self._learn_runs(turn, (run_before == 0) | (reported == 1), reports, fails)
         self._learn(turn, lost, failed, reported)
@@ -263,16 +264,17 @@ class Failures:
         kept = np.where(begun > MOST_BEGUN, 0.5, 1.0)
         groups.begun[group], groups.lasted[group] = kept * begun, kept * lasted
 
-    def _shift(self, turn: Round) -> tuple[Bits, Bits]:
-        """Move the windows on by one tick and return their bits by lane of the round."""
+    def _shift(self, turn: Round) -> tuple[Bits, Bits, Bools]:
+        """Move the windows on by one tick and return their bits by lane of the round, and whose last report left it."""
         lanes = self.lanes
         mask = _mask(self._policies.get("failure_window_ticks", turn.groups))
         if mask.ndim:
             mask = mask[turn.local]
         reports = ((lanes.reports[turn.lanes] << _ONE) | turn.reported) & mask
         fails = ((lanes.fails[turn.lanes] << _ONE) | turn.failed) & mask
+        leaves = (lanes.reports[turn.lanes] > 0) & (reports == 0)
         lanes.reports[turn.lanes], lanes.fails[turn.lanes] = reports, fails
-        return reports, fails
+        return reports, fails, leaves
 
     def _learn(self, turn: Round, counts: Bools, failed: Ints, reported: Ints) -> None:
         """Learn the ratio that is normal from ticks that count and that nobody suspects."""
@@ -311,6 +313,13 @@ class Failures:
         agreed[~np.isfinite(agreed)] = 0.0
         self.groups.score[turn.groups] = agreed.max(axis=1)
         self.groups.suspect[turn.groups] = np.maximum.reduceat(parts, turn.first, axis=0).max(axis=1)
+
+    def _leave(self, turn: Round, leaves: Bools) -> None:
+        """What only a location saw that is away goes with it: its own sums are what the others saw."""
+        for place in np.unique(turn.local[leaves]).tolist():
+            mine = turn.lanes[turn.local == place]
+            left = self.lanes.sums[turn.lanes[leaves & (turn.local == place)]].min(axis=0)
+            self.lanes.sums[mine] = np.minimum(self.lanes.sums[mine], left)
 
     def _join(self, turn: Round, here: Bools, reports: Bits) -> None:
         """A location that reports for the first time in a window knows what the others know; who is away nothing.

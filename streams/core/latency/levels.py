@@ -25,7 +25,6 @@ from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
 from streams.core.watermark import NEVER
-from streams.policy import SECOND_US
 
 MEDIAN: Final = 5
 
@@ -42,10 +41,6 @@ Before the first block it is the one that was supposed, which is wide by itself.
 WANDER_CLIP: Final = 3.0
 PRIOR_MEAN: Final = 1.2
 PRIOR_SCALE: Final = 0.17
-
-LEAST_HOT_US: Final = 120 * SECOND_US
-MOST_HOT_CHECKS: Final = 8
-"""The running median lies above the limit for so long, but for no more checks than that: half a minute is no trend."""
 
 ROW_P: Final = 3e-6
 """Probability of a row of wild checks by chance, if each is as likely as it was so far."""
@@ -235,8 +230,7 @@ class Levels:
         was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
         excused = raw - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0) / spread
         patience = np.maximum(warn_ticks - 2, self._row(lanes, excused, wild, was))
-        lasting = np.minimum(LEAST_HOT_US // samples.interval_us, MOST_HOT_CHECKS)
-        left = ~was & (hot >= np.maximum(np.maximum(patience, lasting), 1))
+        left = ~was & (hot >= np.maximum(np.maximum(patience, samples.lasting()), 1))
         back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
 

@@ -36,7 +36,7 @@ LEAST_LIMIT: Final = 2.5
 LEAST_RATIO: Final = 2.0
 LEAST_US: Final = 10_000.0
 LEAST_PART: Final = 0.1
-HOT_CHECKS: Final = 3
+HOT_CHECKS: Final = 3  # at least, and no less than what is a trend: a network in trouble is slow before it loses checks
 COOL_CHECKS: Final = 20
 CLEAR: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.25
@@ -170,7 +170,8 @@ class Phases:
         hot = np.where((score > limit) & counts, table.hot[lanes] + 1, 0)
         cool = np.where(score < CLEAR * limit, table.cool[lanes] + 1, 0)
         was = table.off[lanes]
-        off = (was | (hot >= HOT_CHECKS)) & ~(was & (cool >= COOL_CHECKS))
+        patience = np.maximum(samples.lasting(), HOT_CHECKS)[:, None]
+        off = (was | (hot >= patience)) & ~(was & (cool >= COOL_CHECKS))
         suspicious = score > CLEAR * limit
         share = np.where(off, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0)) * learn[:, None]
         slow = 1.0 - 0.5 ** (1.0 / self._policies.get("baseline_half_life_checks", samples.groups))

@@ -1,8 +1,15 @@
 """The latencies of one round as detectors see them."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from streams.core.table import Bools, Floats, Ints, Rows
+from streams.policy import SECOND_US
+
+LEAST_HOT_US: Final = 120 * SECOND_US
+MOST_HOT_CHECKS: Final = 8
+"""What is slow for so long, but for no more checks than that, is a trend; half a minute is none."""
 
 
 class Samples(NamedTuple):
@@ -24,6 +31,10 @@ class Samples(NamedTuple):
     offset: Floats
     excuse: Floats
     phases: Floats
+
+    def lasting(self) -> Ints:
+        """Return how many checks in a row must be slow before that is a trend. Shape (n,)."""
+        return np.minimum(LEAST_HOT_US // self.interval_us, MOST_HOT_CHECKS)
 
     def take(self, kept: Bools) -> "Samples":
         """Return those that are kept."""
