@@ -32,7 +32,7 @@ RETRY_S: Final = 1.0
 BEHIND_S: Final = 300.0
 """What is read so long after it was written is said."""
 
-REST: Final = 4.0
+REST: Final = 9.0
 LONGEST_REST_S: Final = 60.0
 """Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
 
