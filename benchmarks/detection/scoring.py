@@ -10,7 +10,6 @@ apart.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from math import exp, inf, sqrt
 from statistics import median
 from typing import Final
@@ -19,6 +18,7 @@ from benchmarks.detection.noise import DAY_US, HOUR_US, SECOND_US
 from benchmarks.detection.scenario import Fault, Scenario, Trap
 from benchmarks.detection.systems import Alarm
 from benchmarks.detection.traps import MOST_SKEW_S
+from streams.core.words import instant
 
 GRACE_US: Final = 3600 * SECOND_US
 MONTH_US: Final = 30 * DAY_US
@@ -132,9 +132,10 @@ class Score:
             if not warning.explained:
                 self._explain(scenario, warning, per_trap)
         for trap, fell_in in per_trap.items():
-            self.traps[trap.kind].over += len(fell_in) > 1
-            for warning in fell_in if len(fell_in) > 1 else ():
-                self._example(f"one of {len(fell_in)} warnings of one {trap.kind}", scenario, warning)
+            if len(fell_in) > 1:
+                self.traps[trap.kind].over += 1
+                for warning in fell_in:
+                    self._example(f"one of {len(fell_in)} warnings of one {trap.kind}", scenario, warning)
 
     def take(self, other: "Score") -> None:
         """Add what was scored elsewhere, of other installations."""
@@ -181,7 +182,7 @@ class Score:
             hours = (fault.outage_us - fault.onset_us) / HOUR_US
             self.examples.append(
                 f"not warned of: {scenario.name} {fault.target}: {fault.kind.name} of {hours:.1f} h, "
-                f"visible in the last {score.visible_share[-1]:.0%}; outage {_utc(fault.outage_us)}"
+                f"visible in the last {score.visible_share[-1]:.0%}; outage {instant(fault.outage_us)}"
             )
 
     def _explain(self, scenario: Scenario, warning: Alarm, per_trap: dict[Trap, list[Alarm]]) -> None:
@@ -204,14 +205,8 @@ class Score:
                 self.traps[trap.kind].pages += 1
 
     def _example(self, what: str, scenario: Scenario, warning: Alarm) -> None:
-        said = warning.cause or warning.why
-        self.examples.append(
-            f"{what}: {scenario.name} {warning.target or warning.location}: {said}; told {_utc(warning.opened_at_us)}"
-        )
-
-
-def _utc(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us / SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        about, said = warning.target or warning.location, warning.cause or warning.why
+        self.examples.append(f"{what}: {scenario.name} {about}: {said}; told {instant(warning.opened_at_us)}")
 
 
 def _told(fault: Fault, outage_us: int, warnings: Sequence[Alarm]) -> int | None:

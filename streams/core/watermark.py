@@ -35,7 +35,7 @@ class LocationTable(Table):
     Attributes:
         newest_us: The newest tick that it reported.
         stopped_us: When its producer announced an orderly stop.
-        awaited: The state began with this log, and it has not delivered since.
+        awaited: The state began with this log, and knew of it from the config alone.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
@@ -51,7 +51,6 @@ class LocationTable(Table):
 def report(locations: LocationTable, location: Rows, tick_us: Ints) -> None:
     """Note the ticks of n checks. Shapes (n,)."""
     np.maximum.at(locations.newest_us, location, tick_us)
-    locations.awaited[location] = False
 
 
 def advance(
@@ -66,7 +65,7 @@ def advance(
         patience_us: After so long without a tick a location has no vote.
         gathering: The log has begun anew and not all locations have delivered again.
     """
-    if gathering and locations.awaited[: locations.rows].any():
+    if gathering and _awaits(locations):
         return max(before_us, clock_us - patience_us)
     return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us, gathering=gathering)
 
@@ -83,7 +82,7 @@ def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience
     """
     if clock_us >= since_us + 2 * patience_us:
         return True
-    if locations.awaited[: locations.rows].any():
+    if _awaits(locations):
         return False
     live = _live(locations.newest_us[: locations.rows], clock_us, patience_us)
     return live.size > 0 and live[0] > since_us and _median(live) - live[0] <= together_us
@@ -96,6 +95,12 @@ def foreseen(
     newest_us = locations.newest_us[: locations.rows].copy()
     np.maximum.at(newest_us, location, tick_us)
     return _vote(newest_us, before_us, clock_us, patience_us, gathering=False)
+
+
+def _awaits(locations: LocationTable) -> bool:
+    """Say whether one that is awaited has not delivered yet."""
+    known = slice(locations.rows)
+    return bool((locations.awaited[known] & (locations.newest_us[known] == NEVER)).any())
 
 
 def _live(newest_us: Ints, clock_us: int, patience_us: int) -> Ints:

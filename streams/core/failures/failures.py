@@ -270,11 +270,11 @@ class Failures:
         mask = _mask(self._policies.get("failure_window_ticks", turn.groups))
         if mask.ndim:
             mask = mask[turn.local]
-        reports = ((lanes.reports[turn.lanes] << _ONE) | turn.reported) & mask
+        before = lanes.reports[turn.lanes]
+        reports = ((before << _ONE) | turn.reported) & mask
         fails = ((lanes.fails[turn.lanes] << _ONE) | turn.failed) & mask
-        leaves = (lanes.reports[turn.lanes] > 0) & (reports == 0)
         lanes.reports[turn.lanes], lanes.fails[turn.lanes] = reports, fails
-        return reports, fails, leaves
+        return reports, fails, (before > 0) & (reports == 0)
 
     def _learn(self, turn: Round, counts: Bools, failed: Ints, reported: Ints) -> None:
         """Learn the ratio that is normal from ticks that count and that nobody suspects."""
@@ -316,10 +316,11 @@ class Failures:
 
     def _leave(self, turn: Round, leaves: Bools) -> None:
         """What only a location saw that is away goes with it: its own sums are what the others saw."""
-        for place in np.unique(turn.local[leaves]).tolist():
-            mine = turn.lanes[turn.local == place]
-            left = self.lanes.sums[turn.lanes[leaves & (turn.local == place)]].min(axis=0)
-            self.lanes.sums[mine] = np.minimum(self.lanes.sums[mine], left)
+        if not leaves.any():
+            return
+        sums = self.lanes.sums[turn.lanes]
+        left = np.minimum.reduceat(np.where(leaves[:, None], sums, np.inf), turn.first, axis=0)
+        self.lanes.sums[turn.lanes] = np.minimum(sums, left[turn.local])
 
     def _join(self, turn: Round, here: Bools, reports: Bits) -> None:
         """A location that reports for the first time in a window knows what the others know; who is away nothing.

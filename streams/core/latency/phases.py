@@ -36,7 +36,9 @@ LEAST_LIMIT: Final = 2.5
 LEAST_RATIO: Final = 2.0
 LEAST_US: Final = 10_000.0
 LEAST_PART: Final = 0.1
-HOT_CHECKS: Final = 3  # at least, and no less than what is a trend: a network in trouble is slow before it loses checks
+HOT_CHECKS: Final = 3
+"""At least, and no fewer than are a trend: a network in trouble is slow before it loses checks."""
+
 COOL_CHECKS: Final = 20
 CLEAR: Final = 0.5
 SUSPICIOUS_RATE: Final = 0.25
