@@ -30,6 +30,15 @@ class Hour(NamedTuple):
 Touched = dict[Hour, set[str]]
 """Targets by hour whose checks are among some rows."""
 
+Marks = dict[tuple[str, str, int], Mark]
+"""How far it is with each outbox by (outbox id, topic, partition)."""
+
+
+def furthest(one: Marks, other: Marks) -> Marks:
+    """Return the marks of both, of each place the one of the highest number."""
+    both = one | other
+    return {key: max(mark, one.get(key, mark), key=lambda each: each.seq) for key, mark in both.items()}
+
 
 @dataclass(slots=True, kw_only=True)
 class Buffered(Generic[Rows]):
@@ -47,7 +56,7 @@ class Buffered(Generic[Rows]):
     term: int
     batches: dict[str, list[Rows]] = field(default_factory=dict)
     positions: dict[Place, int] = field(default_factory=dict)
-    marks: dict[tuple[str, str, int], Mark] = field(default_factory=dict)
+    marks: Marks = field(default_factory=dict)
     touched: Touched = field(default_factory=dict)
     weight: int = 0
 
@@ -55,14 +64,11 @@ class Buffered(Generic[Rows]):
         """Return both as one; neither is changed."""
         names = dict.fromkeys((*self.batches, *later.batches))
         hours = self.touched.keys() | later.touched.keys()
-        marks = dict(self.marks)
-        for key, mark in later.marks.items():
-            marks[key] = max(mark, marks.get(key, mark), key=lambda one: one.seq)
         return Buffered(
             term=later.term,
             batches={name: [*self.batches.get(name, ()), *later.batches.get(name, ())] for name in names},
             positions={**self.positions, **later.positions},
-            marks=marks,
+            marks=furthest(self.marks, later.marks),
             touched={hour: self.touched.get(hour, set()) | later.touched.get(hour, set()) for hour in hours},
             weight=self.weight + later.weight,
         )
@@ -84,6 +90,7 @@ class Buffer(Generic[Rows]):
         self.new: Buffered[Rows] = Buffered(term=0)
         self._with_marks = with_marks
         self._cut: Buffered[Rows] | None = None  # frozen and not known to be stored
+        self._turn = 0
 
     @property
     def weight(self) -> int:
@@ -121,8 +128,14 @@ class Buffer(Generic[Rows]):
         if known is None or known.seq < seq:
             new.marks[key] = Mark(outbox_id, message.topic, message.partition, seq, message.epoch)
 
-    def cut(self) -> Buffered[Rows] | None:
-        """Freeze what is not stored yet; None if there is nothing. What an earlier cut could not store is in it."""
+    def cut(self, turn: int) -> Buffered[Rows] | None:
+        """Freeze what is not stored yet; None if there is nothing, or this turn of saving has cut already.
+
+        What an earlier cut could not store is in it.
+        """
+        if turn == self._turn:
+            return None
+        self._turn = turn
         if self.new.positions:
             self._cut = self.new if self._cut is None else self._cut.followed_by(self.new)
             self.new = Buffered(term=self.new.term)

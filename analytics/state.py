@@ -1,7 +1,7 @@
 """Snapshots of the workers' state in the store: a ring of three for each group and partition.
 
 A new snapshot takes the place of the oldest one of the three, so the table replaces itself and nothing has to be
-deleted. It is read back and compared before `save` returns.
+deleted. Those of several partitions go in together; each is looked for before `save` returns.
 """
 
 from collections.abc import Sequence
@@ -25,19 +25,25 @@ _COLUMNS: Final = (
 )
 
 _OF_PLACE: Final = "group_name = %(group)s AND log_partition = %(partition)s"
-_ONE_OF_IT: Final = f"{_OF_PLACE} AND slot = %(slot)s AND number = %(number)s"
+_OF_PLACES: Final = "group_name = %(group)s AND log_partition IN %(partitions)s"
 
 # Without the payload: it may be tens of megabytes, and copies that are replaced already are still among the rows.
 _NUMBERS: Final = f"""
 SELECT DISTINCT number FROM {TABLE} WHERE {_OF_PLACE} ORDER BY number DESC LIMIT {KEPT}
 """  # noqa: S608 - table and conditions are constants
 
-_ONE: Final = f"""
-SELECT toUnixTimestamp64Micro(taken_at), code, positions, checksum, payload FROM {TABLE} WHERE {_ONE_OF_IT} LIMIT 1
+_NEWEST: Final = f"""
+SELECT log_partition, max(number) FROM {TABLE} WHERE {_OF_PLACES} GROUP BY log_partition
 """  # noqa: S608 - as above
 
-_WHOLE: Final = f"""
-SELECT count() FROM {TABLE} WHERE {_ONE_OF_IT} AND checksum = %(checksum)s AND length(payload) = %(bytes)s
+_ONE: Final = f"""
+SELECT toUnixTimestamp64Micro(taken_at), code, positions, checksum, payload FROM {TABLE}
+WHERE {_OF_PLACE} AND slot = %(slot)s AND number = %(number)s LIMIT 1
+"""  # noqa: S608 - as above
+
+_THERE: Final = f"""
+SELECT log_partition, number, checksum, length(payload) FROM {TABLE}
+WHERE {_OF_PLACES} AND slot IN %(slots)s AND number IN %(numbers)s
 """  # noqa: S608 - as above
 
 _log = logger(__name__)
@@ -52,28 +58,23 @@ class ClickHouseStateStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._session = Session(settings)
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of the oldest of the three. Returns when the store has all of it.
+    def save(self, *snapshots: Snapshot) -> None:
+        """Keep snapshots of one group, each in place of the oldest of its partition's three.
+
+        Returns when the store has all of them.
 
         Raises:
-            StoreUnavailableError: The store is away, or does not have it whole.
-            ValueError: The snapshot's own checksum does not hold.
+            StoreUnavailableError: The store is away, or does not have one whole.
+            ValueError: A snapshot's own checksum does not hold; nothing is kept.
         """
-        if payload_checksum(snapshot.payload) != snapshot.checksum:
-            raise ValueError(f"the snapshot of {snapshot.group}[{snapshot.partition}] has a wrong checksum")
+        for snapshot in snapshots:
+            if payload_checksum(snapshot.payload) != snapshot.checksum:
+                raise ValueError(f"the snapshot of {snapshot.group}[{snapshot.partition}] has a wrong checksum")
         try:
             with self._session.client() as client:
-                self._save(client, snapshot)
+                _save(client, snapshots)
         except StoreRefusedError as error:
             raise StoreUnavailableError(str(error)) from error
-
-    def _save(self, client: Client, snapshot: Snapshot) -> None:
-        newest = next(iter(self._numbers(client, snapshot.group, snapshot.partition)), -1)
-        place = _place(snapshot.group, snapshot.partition, newest + 1)
-        insert_rows(client, TABLE, _COLUMNS, [_row(snapshot, place)])
-        parameters = {**place, "checksum": snapshot.checksum, "bytes": len(snapshot.payload)}
-        if client.query(_WHOLE, parameters=parameters).result_rows[0][0] == 0:
-            raise StoreUnavailableError(f"a snapshot of {snapshot.group}[{snapshot.partition}] was not stored whole")
 
     def load(self, group: str, partition: int) -> Sequence[Snapshot]:
         """Return the kept snapshots whose checksum holds, newest first; a damaged one is said and left out.
@@ -123,6 +124,20 @@ class ClickHouseStateStore:
             payload=payload,
             checksum=_text(checksum),
         )
+
+
+def _save(client: Client, snapshots: Sequence[Snapshot]) -> None:
+    """Insert snapshots of one group, and look for each of them."""
+    of_places = {"group": snapshots[0].group, "partitions": tuple(one.partition for one in snapshots)}
+    newest = {int(one): int(number) for one, number in client.query(_NEWEST, parameters=of_places).result_rows}
+    places = [_place(one.group, one.partition, newest.get(one.partition, -1) + 1) for one in snapshots]
+    insert_rows(client, TABLE, _COLUMNS, [_row(one, place) for one, place in zip(snapshots, places, strict=True)])
+    numbers, slots = tuple({place[name] for place in places} for name in ("number", "slot"))
+    asked = {**of_places, "numbers": tuple(numbers), "slots": tuple(slots)}
+    there = set(client.query(_THERE, parameters=asked).result_rows)
+    for one, place in zip(snapshots, places, strict=True):
+        if (one.partition, place["number"], one.checksum, len(one.payload)) not in there:
+            raise StoreUnavailableError(f"a snapshot of {one.group}[{one.partition}] was not stored whole")
 
 
 def _place(group: str, partition: int, number: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -56,6 +57,9 @@ from streams.policy import (
     IncidentPolicy,
     ProbeExpectation,
 )
+
+TURNS: Final = count(1)
+"""Of saving; see `Group.cut`."""
 
 TARGETS: Final = 50
 INTERVAL_US: Final = 30 * SECOND_US
@@ -192,10 +196,9 @@ class Month:
     async def _keep(self) -> None:
         """Keep all states and rows, and let the spool forget what is safe."""
         for group in self.groups:
-            for _ in range(group.pieces):
-                cut = group.cut()
-                if cut is not None:
-                    await group.keep(cut)
+            turn = next(TURNS)
+            while (cut := group.cut(turn)) is not None:
+                await group.keep(cut)
         self._outbox.trim(self._marks.stored_marks(self._outbox.id))
 
 

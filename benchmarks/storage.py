@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ from producers.codec import encode
 from producers.contract import MAX_BATCH_CHECKS, VERSION, CheckBatch, Outcome, SparseNumbers, SparseTexts
 from producers.topics import CHECKS, partition_of
 from streams.group import LogMessage
+
+TURNS = count(1)
+"""Of saving; see `Group.cut`."""
 
 LOCATIONS = ("paris", "warsaw")
 INTERVAL_US = 30_000_000
@@ -117,7 +121,7 @@ async def fill(store: StoreSettings, log: list[LogMessage]) -> dict[str, float]:
                 last = False
                 break
         made = time.perf_counter()
-        cut = sink.cut()
+        cut = sink.cut(next(TURNS))
         if cut is not None and not await sink.keep(cut):
             raise SystemExit("the store did not take the rows; see the log above")
         spent["rows_s"] += made - began

@@ -307,11 +307,11 @@ class Snapshot:
 class StateStore(Protocol):
     """Where snapshots are kept: three a (group, partition). Implemented by `analytics` and by a local copy."""
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot. Returns when it is durable.
+    def save(self, *snapshots: Snapshot) -> None:
+        """Keep snapshots of one group, at most one a partition. Returns when all are durable.
 
         Raises:
-            TransientError: The store is away.
+            TransientError: The store is away; any of them may be kept all the same.
         """
 
     def load(self, group: str, partition: int) -> Sequence[Snapshot]:

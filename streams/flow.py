@@ -27,7 +27,7 @@ class Judging(Protocol[Cut_co]):
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """See Group."""
 
-    def cut(self) -> Cut_co | None:
+    def cut(self, turn: int) -> Cut_co | None:
         """See Group."""
 
     def revoke(self) -> None:
@@ -129,15 +129,16 @@ class Flow(Generic[Cut]):
             self.logged_us[place] = messages[-1].timestamp_us
             yield Taken(messages, outputs, missing)
 
-    def begin_save(self, outputs: int) -> Saving[Cut] | None:
+    def begin_save(self, turn: int, outputs: int) -> Saving[Cut] | None:
         """Cut the group's state; None if nothing is new or no places are ours.
 
         Args:
+            turn: See Group.cut.
             outputs: How many messages were put out so far, by whomever: all that caused it are among them.
         """
         if not self.ready:
             return None
-        cut = self._group.cut()
+        cut = self._group.cut(turn)
         return None if cut is None else Saving(cut, self._generation, outputs)
 
     @staticmethod

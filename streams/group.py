@@ -98,10 +98,6 @@ class Group(Protocol[Cut]):
     name: str
     topics: tuple[str, ...]
 
-    @property
-    def pieces(self) -> int:
-        """How many cuts make up the whole state."""
-
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Load what is known about these places, all that this worker owns; nothing of before is valid any more.
 
@@ -127,10 +123,12 @@ class Group(Protocol[Cut]):
     def due(self) -> bool:
         """Say that so much waits for `keep` that it should not wait for its time: else it will be crowded soon."""
 
-    def cut(self) -> Cut | None:
+    def cut(self, turn: int) -> Cut | None:
         """Freeze what has been taken in so far, or a part of it, without waiting; None if nothing is new.
 
-        It is new if it came after the last cut that was kept. The frame cuts until None comes, at most `pieces` times.
+        Args:
+            turn: Of saving, one more each time. The frame cuts until None comes, which it does when all that came
+                after the last cut that was kept was cut once in this turn.
         """
 
     async def keep(self, cut: Cut) -> Mapping[Place, int]:

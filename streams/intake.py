@@ -71,6 +71,7 @@ class Intake:
         self._ready = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
         self._saving = asyncio.Lock()
+        self._turn = 0  # of saving
         self._due = asyncio.Event()  # the group says that so much waits that it is saved now
         self._held_bytes = 0
         self._handing_over: asyncio.TimerHandle | None = None
@@ -238,16 +239,18 @@ class Intake:
             if not self._ready.is_set():
                 return
             self._hand_over()
-            for _ in range(self._group.pieces):
-                if not await self._save_piece():
-                    return
+            self._turn += 1
+            if not await self._save_piece():
+                self.kept_at = time.monotonic()
+                return
+            while await self._save_piece():
+                pass
 
     async def _save_piece(self) -> bool:
         """Keep one piece and commit what is safe; return whether there was one."""
         with telemetry.SNAPSHOT_PAUSE_SECONDS.labels(self._group.name).time():
-            saving = self._flow.begin_save(self._sender.sequence)
+            saving = self._flow.begin_save(self._turn, self._sender.sequence)
         if saving is None:
-            self.kept_at = time.monotonic()
             return False
         await self._sender.acknowledged(saving.outputs)
         with telemetry.SNAPSHOT_SECONDS.labels(self._group.name).time():

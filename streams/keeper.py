@@ -2,7 +2,7 @@
 
     assigned ─▶ choose ─┬─▶ own ─▶ handle, handle, ...
                         │             │
-                        │   kept (three in the store) ◀── shell saves ◀── cut, one part at a time
+                        │   kept (three in the store) ◀── shell saves ◀── cut, some parts at a time
                         │             │
                         │             └─▶ the oldest kept one's positions may be committed
                         ├─▶ a gap that the log still has ─▶ shell reads it again ─▶ own
@@ -24,6 +24,10 @@ from streams.kept_marks import Marked
 from streams.starts import Frozen, How, Part, Start, age, between, included, not_in_log
 
 KEPT: Final = 3
+
+TOGETHER_BYTES: Final = 4 * 1024 * 1024
+"""Parts are cut together until they are so large: each write costs the store the same however little is in it, and
+copying so much takes about 10 ms, which a message may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class _Owned:
         provisional: It is never cut.
         kept: The snapshots that the store has, of this epoch, oldest first.
         dirty: Something was taken in since the last cut that was kept.
-        cut_turn: When it was cut last, by number.
+        cut_turn: When it was cut last, by turn of saving.
     """
 
     part: Part
@@ -149,7 +153,6 @@ class Keeper:
         self._rules = rules
         self._now_us = now_us
         self._owned: dict[int, _Owned] = {}
-        self._turn = 0
 
     @property
     def parts(self) -> Mapping[int, Part]:
@@ -269,15 +272,31 @@ class Keeper:
         """Say that a part has changed without a message."""
         self._owned[number].dirty = True
 
-    def cut(self) -> StateCut | None:
-        """Freeze one part that changed, the one that was cut longest ago; None if none did."""
-        changed = [number for number, owned in self._owned.items() if owned.dirty and not owned.provisional]
+    def cut(self, turn: int) -> tuple[StateCut, ...] | None:
+        """Freeze parts that changed, until they are TOGETHER_BYTES; None if none is left.
+
+        Args:
+            turn: Of saving; each part is frozen once in it at most. Those come first that were cut longest ago.
+        """
+        changed = [
+            number
+            for number, owned in self._owned.items()
+            if owned.dirty and not owned.provisional and owned.cut_turn < turn
+        ]
         if not changed:
             return None
-        number = min(changed, key=lambda one: self._owned[one].cut_turn)
+        cuts: list[StateCut] = []
+        size = 0
+        for number in sorted(changed, key=lambda one: self._owned[one].cut_turn):
+            cuts.append(self._cut(number, turn))
+            size += cuts[-1].frozen.size
+            if size >= TOGETHER_BYTES:
+                break
+        return tuple(cuts)
+
+    def _cut(self, number: int, turn: int) -> StateCut:
         owned = self._owned[number]
-        self._turn += 1
-        owned.cut_turn, owned.dirty = self._turn, False
+        owned.cut_turn, owned.dirty = turn, False
         return StateCut(
             term=self.term,
             group=self._name,
@@ -289,19 +308,25 @@ class Keeper:
             marks=owned.marked.copy(),
         )
 
-    def kept(self, cut: StateCut, *, stored: bool) -> Safe:
-        """Say what is safe now: what the oldest kept snapshot of the part includes, once three are kept.
+    def kept(self, cuts: Sequence[StateCut], *, stored: bool) -> Safe:
+        """Say what is safe now: what the oldest kept snapshot of each part includes, once three are kept.
 
         Args:
-            cut: What was to be kept.
-            stored: Whether the store has it.
+            cuts: What was to be kept.
+            stored: Whether the store has all of them.
         """
-        if cut.term != self.term:
+        if any(cut.term != self.term for cut in cuts):
             return NOTHING_SAFE  # the places were lost meanwhile
-        owned = self._owned[cut.number]
         if not stored:
-            owned.dirty = True
+            for cut in cuts:
+                self._owned[cut.number].dirty = True
             return NOTHING_SAFE
+        safe = [self._kept(cut) for cut in cuts]
+        positions = {place: offset for one in safe for place, offset in one.positions.items()}
+        return Safe(positions, tuple(mark for one in safe for mark in one.marks))
+
+    def _kept(self, cut: StateCut) -> Safe:
+        owned = self._owned[cut.number]
         reached = {Place(topic, partition): offset for topic, partition, _, offset in cut.positions}
         owned.kept.append(_Kept(reached, cut.marks))
         if len(owned.kept) < KEPT:

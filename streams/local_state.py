@@ -36,12 +36,16 @@ class LocalStateStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot and drop all but the three newest ones.
+    def save(self, *snapshots: Snapshot) -> None:
+        """Keep snapshots and drop all but the three newest ones of each partition.
 
         Raises:
             TransientError: The disk is full or the directory is not writable.
         """
+        for snapshot in snapshots:
+            self._save(snapshot)
+
+    def _save(self, snapshot: Snapshot) -> None:
         directory = self._folder(snapshot.group, snapshot.partition)
         path = directory / f"{snapshot.taken_at_us:020d}{SUFFIX}"
         try:

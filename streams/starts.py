@@ -10,7 +10,15 @@ from streams.group import Assigned, LogMessage, OutMessage, Place
 
 
 class Frozen(Protocol):
-    """A state as of one moment."""
+    """A state as of one moment.
+
+    Attributes:
+        size: Bytes that were copied for it.
+    """
+
+    @property
+    def size(self) -> int:
+        """See the attributes."""
 
     def pack(self) -> bytes:
         """Return it as bytes; may take long, in any thread."""

@@ -76,11 +76,6 @@ class StateGroup:
         """The parts that are ours and take messages, by partition number."""
         return self._keeper.parts
 
-    @property
-    def pieces(self) -> int:
-        """See Group: each part is cut by itself, so that no message waits for all of them."""
-        return max(1, len(self._keeper.parts))
-
     async def run(self, publish: Publish) -> None:  # noqa: ARG002 - for groups that publish beside messages
         """Look whether the states that are missing can be had by now.
 
@@ -223,41 +218,41 @@ class StateGroup:
         for how in (How.HALTED, How.PROVISIONAL):
             telemetry.PARTITIONS_INCOMPLETE.labels(self.name, how.name.lower()).set(hows.count(how))
 
-    def cut(self) -> StateCut | None:
-        """See Group. One part."""
-        return self._keeper.cut()
+    def cut(self, turn: int) -> tuple[StateCut, ...] | None:
+        """See Group: small parts together, a large one by itself, so that no message waits for all of them."""
+        return self._keeper.cut(turn)
 
-    async def keep(self, cut: StateCut) -> Mapping[Place, int]:
+    async def keep(self, cut: Sequence[StateCut]) -> Mapping[Place, int]:
         """See Group. A part's oldest kept position is safe once three are kept; so are the messages in it."""
-        snapshot = await in_thread(cut.snapshot)
-        telemetry.SNAPSHOT_BYTES.labels(self.name, str(snapshot.partition)).set(len(snapshot.payload))
-        stored = await self._save(snapshot)
-        if cut.term != self._keeper.term:
-            return {}  # the places were lost meanwhile
+        snapshots = await in_thread(lambda: [one.snapshot() for one in cut])
+        for snapshot in snapshots:
+            telemetry.SNAPSHOT_BYTES.labels(self.name, str(snapshot.partition)).set(len(snapshot.payload))
+        stored = await self._save(snapshots)
         safe = self._keeper.kept(cut, stored=stored)
         await write_marks(self._marks, safe.marks, self._written_marks)
         return safe.positions
 
-    async def _save(self, snapshot: Snapshot) -> bool:
-        """Keep a snapshot in the local copy and in the store; return whether the store has it."""
+    async def _save(self, snapshots: Sequence[Snapshot]) -> bool:
+        """Keep snapshots in the local copy and in the store; return whether the store has them."""
         try:
-            await in_thread(lambda: self._local.save(snapshot))
+            await in_thread(lambda: self._local.save(*snapshots))
         except TransientError as error:
-            telemetry.SNAPSHOTS.labels(self.name, "local_failed").inc()
+            telemetry.SNAPSHOTS.labels(self.name, "local_failed").inc(len(snapshots))
             self._local_away.failed(error)
         else:
             self._local_away.worked()
-        stored = await self._save_in_store(snapshot)
-        telemetry.SNAPSHOTS.labels(self.name, "kept" if stored else "waiting").inc()
+        stored = await self._save_in_store(snapshots)
+        telemetry.SNAPSHOTS.labels(self.name, "kept" if stored else "waiting").inc(len(snapshots))
         return stored
 
-    async def _save_in_store(self, snapshot: Snapshot) -> bool:
-        if self._asks_store not in (None, snapshot.partition):
+    async def _save_in_store(self, snapshots: Sequence[Snapshot]) -> bool:
+        partitions = [snapshot.partition for snapshot in snapshots]
+        if self._asks_store is not None and self._asks_store not in partitions:
             return False  # it is away, and one partition asks for all: no call may hang for each
         try:
-            await in_thread(lambda: self._store.save(snapshot))
+            await in_thread(lambda: self._store.save(*snapshots))
         except TransientError as error:
-            self._asks_store = snapshot.partition
+            self._asks_store = partitions[0]
             self._store_away.failed(error)
             return False
         self._asks_store = None

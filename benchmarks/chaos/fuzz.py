@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,9 @@ from streams.group import LogMessage, OutMessage
 from streams.incidents import IncidentsPart
 from streams.policy import AlertPolicy, DetectPolicy, Expectations, IncidentPolicy
 from streams.starts import Part
+
+TURNS: Final = count(1)
+"""Of saving; see `Group.cut`."""
 
 JUNK: Final[Sequence[Any]] = (
     *(None, True, False, 0, 1, -1, 1.5, -0.0, 499, 500, 2**31, 2**53, 2**62, 2**63, 2**64, 10**30, -(2**63)),
@@ -219,7 +223,7 @@ class Readers:
     def store(self) -> None:
         """Store the rows so far, each proved by its key. A store that is only slow is asked again, as the sink does."""
         for _ in range(ATTEMPTS):
-            cut = self._sink.cut()
+            cut = self._sink.cut(next(TURNS))
             if cut is None or asyncio.run(self._sink.keep(cut)):
                 return
         self.wrong.append(f"the store does not take what {self.ended['row']} messages became")

@@ -10,7 +10,7 @@ cut into messages.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -26,6 +26,9 @@ from streams.core.detect import Detector
 from streams.group import LogMessage
 from streams.history import learn
 from streams.policy import DetectPolicy
+
+TURNS: Final = count(1)
+"""Of saving; see `Group.cut`."""
 
 PARTITION: Final = 0
 MOST_MESSAGES: Final = 400
@@ -85,7 +88,7 @@ async def _store(site: Site, messages: Sequence[bytes], clock: Clock) -> None:
     rest = enumerate(messages)
     while chunk := list(islice(rest, 100)):  # what comes within a second or so
         clock.take("decode and rows (sink)", lambda chunk=chunk: _hand_over(sink, chunk))  # type: ignore[misc]
-        cut = sink.cut()
+        cut = sink.cut(next(TURNS))
         assert cut is not None
         began = time.process_time()
         if not await sink.keep(cut):

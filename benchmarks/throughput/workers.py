@@ -108,11 +108,6 @@ class EwmaGroup:
                 self.checks += len(found)
         return ()
 
-    @property
-    def pieces(self) -> int:
-        """See Group."""
-        return 1
-
     def troubles(self) -> Sequence[str]:
         """See Group."""
         return ()
@@ -125,7 +120,7 @@ class EwmaGroup:
         """See Group."""
         return False
 
-    def cut(self) -> None:
+    def cut(self, turn: int) -> None:
         """See Group: nothing is kept."""
 
     async def keep(self, cut: None) -> Mapping[Place, int]:  # noqa: ARG002 - the protocol

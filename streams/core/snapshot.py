@@ -46,11 +46,15 @@ class Frozen:
     header: bytes
     arrays: Sequence[npt.NDArray[Any]]
 
+    @property
+    def size(self) -> int:
+        """Bytes before packing."""
+        return len(self.header) + sum(array.nbytes for array in self.arrays)
+
     def pack(self) -> bytes:
         """Return the payload. The interpreter is free meanwhile, but for moments."""
         length = len(self.header).to_bytes(8, "little")
-        size = len(length) + len(self.header) + sum(array.nbytes for array in self.arrays)
-        packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=size)
+        packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=len(length) + self.size)
         pieces = [MAGIC, packing.compress(length + self.header)]
         pieces += [packing.compress(_bytes_of(array)) for array in self.arrays]
         return b"".join([*pieces, packing.flush()])

@@ -1,5 +1,8 @@
 """The sink as a group: messages in, proved rows out, nothing committed before."""
 
+import asyncio
+import contextlib
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,15 +17,18 @@ from forewarn.embedded.store_process import StoreProcess
 from producers import codec as checks_codec
 from producers.contract import ProducerHealth, ProducerStopped
 from producers.settings import LogSettings
-from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, VERDICTS
+from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, INCIDENTS, VERDICTS
 from streams import codec
 from streams.codec import Event
 from streams.contract import DeadLetter, Incident
 from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.settings import WorkerSettings
-from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, verdict
+from tests.analytics.messages import NOW_US, batch, events, incident, read, sink_marks, verdict
 from tests.crash import crash
+
+TURNS = count(1)
+"""Of saving; see `Group.cut`."""
 
 
 def message(
@@ -52,7 +58,7 @@ def checks(offset: int, *, count: int = 10, outbox: str | None = None, partition
 
 async def keep(sink: Sink) -> dict[Place, int]:
     """Cut and keep as the frame does."""
-    cut = sink.cut()
+    cut = sink.cut(next(TURNS))
     assert cut is not None
     return dict(await sink.keep(cut))
 
@@ -110,10 +116,10 @@ async def test_the_hours_that_checks_touch_are_noted_before_the_commit(
 async def test_nothing_new_is_no_cut(database: StoreSettings) -> None:
     """The frame then has nothing to keep; also after a good keep."""
     sink = Sink(database, with_marks=False)
-    assert sink.cut() is None
+    assert sink.cut(next(TURNS)) is None
     sink.handle(checks(0))
     await keep(sink)
-    assert sink.cut() is None
+    assert sink.cut(next(TURNS)) is None
 
 
 async def test_a_message_that_cannot_be_used_becomes_a_dead_letter_in_the_store(
@@ -151,6 +157,7 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
 ) -> None:
     """Killed in the middle: keeps fail, rows stay, and go into the store that comes back, once."""
     monkeypatch.setattr(sink_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(sink_module, "MARKS_S", 0.0)
     process = StoreProcess(tmp_path / "store")
     settings = process.start()
     try:
@@ -174,6 +181,27 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         process.stop()
 
 
+async def test_marks_of_what_never_pauses_are_written_seldom_and_all_at_the_end(
+    database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of an incident wait for nothing, and take along what waits."""
+    monkeypatch.setattr(sink_module, "MARKS_S", 1e6)
+    sink = Sink(database, with_marks=True)
+    running = asyncio.create_task(sink.run(lambda _messages: None))
+    written = []
+    opened = message(INCIDENTS, codec.encode(incident(1)), 0, headers=(("outbox", b"north:7"),))
+    for taken in (checks(0, outbox="north:1"), checks(1, outbox="north:2"), opened, checks(2, outbox="north:8")):
+        sink.handle(taken)
+        await keep(sink)
+        written.append(sink_marks(database, "north"))
+    first, both = {(CHECKS, 0): 1}, {(CHECKS, 0): 2, (INCIDENTS, 0): 7}
+    assert written == [first, first, both, both]
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert sink_marks(database, "north") == both | {(CHECKS, 0): 8}
+
+
 async def test_a_store_that_refuses_is_waited_for_like_one_that_is_away(
     database: StoreSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +211,7 @@ async def test_a_store_that_refuses_is_waited_for_like_one_that_is_away(
     sink = Sink(wrong, with_marks=False)
     sink.handle(checks(0))
     assert await keep(sink) == {}
-    assert sink.cut() is not None, "the rows are still there"
+    assert sink.cut(next(TURNS)) is not None, "the rows are still there"
 
 
 async def test_reading_pauses_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +239,11 @@ async def test_lost_places_are_forgotten(database: StoreSettings, session: Sessi
     """A cut of before the loss commits nothing; after the next assignment everything is read again."""
     sink = Sink(database, with_marks=False)
     sink.handle(checks(0))
-    cut = sink.cut()
+    cut = sink.cut(next(TURNS))
     assert cut is not None
     sink.revoke()
     assert dict(await sink.keep(cut)) == {}
-    assert sink.cut() is None
+    assert sink.cut(next(TURNS)) is None
     sink.handle(checks(0))
     assert await keep(sink) == {Place(CHECKS, 0): 0}
     assert rows(session) == 10

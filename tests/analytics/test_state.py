@@ -1,10 +1,14 @@
 """Snapshots in the store: three a group and partition, whole, newest first."""
 
 import random
+from collections.abc import Iterable
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
+from analytics import state as state_module
 from analytics.errors import StoreUnavailableError
+from analytics.row_binary import insert_rows
 from analytics.session import Session
 from analytics.settings import StoreSettings
 from analytics.state import ClickHouseStateStore
@@ -77,6 +81,28 @@ def test_groups_and_partitions_do_not_mix(state: ClickHouseStateStore) -> None:
     for number, (group, partition) in enumerate(places):
         assert [one.positions[0][3] for one in state.load(group, partition)] == [number + 3, number]
     assert state.load("alerts", 0) == []
+
+
+def test_snapshots_of_several_partitions_go_in_together(state: ClickHouseStateStore) -> None:
+    """Each in place of the oldest of its own three, however many each has by then."""
+    state.save(snapshot(1, partition=1))
+    state.save(snapshot(2, partition=1), snapshot(3, partition=2))
+    state.save(*(snapshot(4 + partition, partition=partition) for partition in range(4)))
+    kept = {partition: [one.taken_at_us - NOW_US for one in state.load("detect", partition)] for partition in range(4)}
+    assert kept == {0: [4], 1: [5, 2, 1], 2: [6, 3], 3: [7]}
+
+
+def test_a_snapshot_of_several_that_is_not_there_is_said(
+    state: ClickHouseStateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store says yes and has all but one: which one it is, and that nothing counts as kept."""
+
+    def without_last(client: Client, table: str, columns: Iterable[str], rows: Iterable[bytes]) -> None:
+        insert_rows(client, table, columns, list(rows)[:-1])
+
+    monkeypatch.setattr(state_module, "insert_rows", without_last)
+    with pytest.raises(StoreUnavailableError, match=r"detect\[2\] was not stored whole"):
+        state.save(snapshot(1, partition=1), snapshot(2, partition=2))
 
 
 def test_a_damaged_snapshot_is_left_out(state: ClickHouseStateStore, session: Session) -> None:

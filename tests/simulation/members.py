@@ -112,6 +112,7 @@ class Member(ABC):
         self._in_flight = 0
         self._loading: list[Assigned] | None = None
         self._saving: Iterator[None] | None = None
+        self._turn = 0
         if world.forgetful and disk.sent_in != self.epoch:
             for seq, place, value in disk.outbox.entries:
                 self._enqueue(place, value, seq)

@@ -8,7 +8,7 @@ from typing import Final
 from analytics.buffer import Buffer, Buffered
 from streams.contract import Snapshot
 from streams.group import Assigned, LogMessage, OutMessage, Place
-from streams.keeper import Keeper, Rules, StateCut
+from streams.keeper import TOGETHER_BYTES, Keeper, Rules, StateCut
 
 CHECKS: Final = "checks"
 VERDICTS: Final = "verdicts"
@@ -47,6 +47,11 @@ class Ids:
 
     seen: frozenset[str]
 
+    @property
+    def size(self) -> int:
+        """Every other state fills a cut by itself, so that both are played: alone, and together."""
+        return TOGETHER_BYTES * (len(self.seen) % 2)
+
     def pack(self) -> bytes:
         """Return them as bytes."""
         return json.dumps(sorted(self.seen)).encode()
@@ -66,9 +71,9 @@ class SimDetect:
         """See Judging."""
         return self.keeper.handle(*messages)
 
-    def cut(self) -> StateCut | None:
+    def cut(self, turn: int) -> tuple[StateCut, ...] | None:
         """See Judging."""
-        return self.keeper.cut()
+        return self.keeper.cut(turn)
 
     def revoke(self) -> None:
         """See Judging."""
@@ -88,9 +93,9 @@ class SimSink:
             self.buffer.new.batches.setdefault(message.topic, []).append(message.value.decode())
         return ()
 
-    def cut(self) -> Buffered[str] | None:
+    def cut(self, turn: int) -> Buffered[str] | None:
         """See Judging."""
-        return self.buffer.cut()
+        return self.buffer.cut(turn)
 
     def revoke(self) -> None:
         """See Judging."""

@@ -43,20 +43,20 @@ class SimStore:
         self.rows.setdefault(table, set()).update(ids[:kept])
         self._lose_answer(kept < len(ids))
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of the oldest of three.
+    def save(self, *snapshots: Snapshot) -> None:
+        """Keep each snapshot in place of the oldest of three; on an error some of them may be there.
 
         Raises:
             TransientError: It is away, or its answer was lost.
         """
-        kept = self._answer(1)
-        if kept:
+        kept = self._answer(len(snapshots))
+        for snapshot in snapshots[:kept]:
             ring = self.rings.setdefault((snapshot.group, snapshot.partition), {})
             ring[max(ring, default=-1) + 1] = snapshot
             self.oldest.setdefault((snapshot.group, snapshot.partition), snapshot)
             for old in sorted(ring)[:-KEPT]:
                 del ring[old]
-        self._lose_answer(kept < 1)
+        self._lose_answer(kept < len(snapshots))
 
     def load(self, group: str, partition: int) -> list[Snapshot]:
         """Return the snapshots, newest first.

@@ -12,7 +12,7 @@ from streams.group import Assigned
 from streams.keeper import StateCut
 from streams.starts import RUNNING, How, Start
 from tests.simulation.members import Bug, Disk, Member, World
-from tests.simulation.parts import PARTITIONS, SimDetect, SimPart, SimSink, moved_to
+from tests.simulation.parts import SimDetect, SimPart, SimSink, moved_to
 
 
 class DetectMember(Member):
@@ -22,7 +22,7 @@ class DetectMember(Member):
         super().__init__(disk, world)
         skip_gaps = world.bug is Bug.GAP_SKIPPED
         self.judging = SimDetect(world.clock, forgetful=world.forgetful, skip_gaps=skip_gaps)
-        self.flow: Flow[StateCut] = Flow(self.judging)
+        self.flow: Flow[tuple[StateCut, ...]] = Flow(self.judging)
         self._written: set[Mark] = set()
         self._incomplete: dict[int, tuple[How, Assigned]] = {}
 
@@ -94,24 +94,21 @@ class DetectMember(Member):
         self._incomplete = {}
 
     def _save(self) -> Iterator[None]:
-        for _ in range(PARTITIONS):
-            saving = self.flow.begin_save(self.put)
-            if saving is None:
-                return
+        self._turn += 1
+        while (saving := self.flow.begin_save(self._turn, self.put)) is not None:
             yield from self._save_piece(saving)
 
-    def _save_piece(self, saving: Saving[StateCut]) -> Iterator[None]:
+    def _save_piece(self, saving: Saving[tuple[StateCut, ...]]) -> Iterator[None]:
         if self.world.bug is Bug.COMMIT_BEFORE_SNAPSHOT:
             self._commit({place: offset + 1 for place, offset in self.flow.positions.items()})
         while not self._may_keep(saving):
             yield
-        snapshot = saving.cut.snapshot()
+        snapshots = [one.snapshot() for one in saving.cut]
+        for snapshot in snapshots:
+            yield
+            self.disk.keep(snapshot)
         yield
-        self.disk.keep(snapshot)
-        yield
-        stored = self._stored(snapshot)
-        if saving.cut.term != self.judging.keeper.term:
-            return
+        stored = self._stored(snapshots)
         yield
         safe = self.judging.keeper.kept(saving.cut, stored=stored)
         self._write(safe.marks)
@@ -120,14 +117,14 @@ class DetectMember(Member):
         if self._commit(offsets):
             self.flow.committed(offsets)
 
-    def _may_keep(self, saving: Saving[StateCut]) -> bool:
+    def _may_keep(self, saving: Saving[tuple[StateCut, ...]]) -> bool:
         if self.world.bug is Bug.SNAPSHOT_BEFORE_ACKNOWLEDGEMENT:
             return True
         return self.flow.may_keep(saving, self.acknowledged)
 
-    def _stored(self, snapshot: Snapshot) -> bool:
+    def _stored(self, snapshots: Sequence[Snapshot]) -> bool:
         try:
-            self.world.store.save(snapshot)
+            self.world.store.save(*snapshots)
         except TransientError:
             return False
         return True
@@ -167,7 +164,8 @@ class SinkMember(Member):
         self.flow.forget()
 
     def _save(self) -> Iterator[None]:
-        saving = self.flow.begin_save(self.put)
+        self._turn += 1
+        saving = self.flow.begin_save(self._turn, self.put)
         if saving is None:
             return
         if self.world.bug is Bug.COMMIT_BEFORE_INSERT:

@@ -3,7 +3,9 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from producers.errors import TransientError
 from producers.marks import Mark
@@ -14,6 +16,9 @@ from streams.local_state import LocalStateStore
 from streams.state_group import StateGroup
 from tests.streams.log_ranges import Messages
 
+TURNS = count(1)
+"""Of saving; see `Group.cut`."""
+
 PLACE = Place("checks.v1", 0)
 
 
@@ -22,6 +27,7 @@ class Offsets:
     """What a part has taken in."""
 
     taken: tuple[int, ...]
+    size: int = 0
 
     def pack(self) -> bytes:
         """Return them as text."""
@@ -29,7 +35,13 @@ class Offsets:
 
 
 class Log:
-    """A part that remembers what it took in."""
+    """A part that remembers what it took in.
+
+    Attributes:
+        size: That its states have.
+    """
+
+    size: ClassVar[int] = 0
 
     def __init__(self, *_: object) -> None:
         self.taken: list[int] = []
@@ -41,7 +53,7 @@ class Log:
 
     def freeze(self) -> "Offsets":
         """Return all offsets as of now."""
-        return Offsets(tuple(self.taken))
+        return Offsets(tuple(self.taken), self.size)
 
     def restore(self, payload: bytes) -> None:
         """Take them back; ValueError for anything else."""
@@ -73,10 +85,10 @@ class Switched:
     hangs: threading.Lock = field(default_factory=threading.Lock)
     asked: int = field(default=0)
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, *snapshots: Snapshot) -> None:
         """See StateStore."""
         self._answer()
-        self.store.save(snapshot)
+        self.store.save(*snapshots)
 
     def load(self, group: str, partition: int) -> Sequence[Snapshot]:
         """See StateStore."""
@@ -143,7 +155,7 @@ class Bench:
 
     async def keep(self) -> int | None:
         """Keep a cut; return what may be committed."""
-        cut = self.group.cut()
+        cut = self.group.cut(next(TURNS))
         assert cut is not None
         return (await self.group.keep(cut)).get(PLACE)
 

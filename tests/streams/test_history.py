@@ -19,6 +19,7 @@ from streams.history import learn, warm
 from streams.local_state import LocalStateStore
 from streams.policy import DetectPolicy
 from tests.streams.log_ranges import Messages
+from tests.streams.state_bench import TURNS
 from tests.streams.timelines import INTERVAL, START, columns, detector, expectations, rows_of
 
 PLACE = Place(CHECKS, 0)
@@ -168,7 +169,7 @@ def test_a_partition_with_a_snapshot_learns_nothing(tmp_path: Path) -> None:
     asyncio.run(group.assign([Assigned(place=PLACE, epoch="e", committed=None, end=0)]))
     for message in message_of(kept.pieces()[0], 0):
         group.handle(message)
-    cut = group.cut()
+    cut = group.cut(next(TURNS))
     assert cut is not None
     asyncio.run(group.keep(cut))
     before = len(kept.asked)

@@ -45,11 +45,6 @@ class Taking:
         self.calls += 1
         return ()
 
-    @property
-    def pieces(self) -> int:
-        """One."""
-        return 1
-
     def troubles(self) -> Sequence[str]:
         """None."""
         return ()
@@ -65,7 +60,7 @@ class Taking:
     def revoke(self) -> None:
         """Nothing to forget."""
 
-    def cut(self) -> None:
+    def cut(self, turn: int) -> None:  # noqa: ARG002 - the protocol
         """Nothing to keep."""
         self.cuts += 1
         self.was_cut.set()

@@ -15,6 +15,7 @@ from streams.keeper import Rules
 from streams.local_state import LocalStateStore
 from streams.policy import SECOND_US, Expectations, IncidentPolicy
 from tests.streams.log_ranges import Messages
+from tests.streams.state_bench import TURNS
 
 NOON_US = 1_800_000_000 * SECOND_US
 MINUTE_US = 60 * SECOND_US
@@ -145,9 +146,9 @@ async def test_the_incidents_worker_says_by_the_clock_that_nothing_is_judged_and
     published: list[OutMessage] = []
     for at_us in range(NOON_US, NOON_US + BEHIND_US + 1, 10 * SECOND_US):
         group.look(published.extend, at_us)
-    assert (published, group.cut()) == ([], None)
+    assert (published, group.cut(next(TURNS))) == ([], None)
     group.look(published.extend, NOON_US + BEHIND_US + 1)
     (told,) = [codec.decode(one.topic, one.value) for one in published]
     assert isinstance(told, Incident)
     assert (told.subject, told.effect) == (JUDGING, "opened")
-    assert group.cut() is not None
+    assert group.cut(next(TURNS)) is not None

@@ -7,7 +7,8 @@ import pytest
 
 from producers.marks import Mark
 from streams.group import Assigned, Place
-from tests.streams.state_bench import Bench, message
+from streams.keeper import TOGETHER_BYTES
+from tests.streams.state_bench import TURNS, Bench, Log, message
 
 
 async def test_the_oldest_of_three_kept_is_what_may_be_committed(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ async def test_the_oldest_of_three_kept_is_what_may_be_committed(tmp_path: Path)
         bench.take(offset)
         safe.append(await bench.keep())
     assert safe == [None, None, 0, 1, 2]
-    assert bench.group.cut() is None
+    assert bench.group.cut(next(TURNS)) is None
 
 
 async def test_an_outbox_may_forget_what_the_oldest_of_three_kept_includes(tmp_path: Path) -> None:
@@ -63,10 +64,12 @@ async def test_with_the_store_away_the_local_copy_is_kept_and_nothing_may_be_com
     assert await bench.keep() == 1
 
 
+@pytest.mark.parametrize(("size", "asks"), [(TOGETHER_BYTES, 3), (TOGETHER_BYTES // 2, 2), (0, 1)])
 async def test_a_store_that_is_away_is_told_once_and_asked_once_for_each_round(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, size: int, asks: int
 ) -> None:
-    """Not for each of the partitions; one line when it goes, one when it is back."""
+    """Not for each of the partitions; one line when it goes, one when it is back. Small states are kept together."""
+    monkeypatch.setattr(Log, "size", size)
     bench = Bench(tmp_path)
     places = [Place("checks.v1", number) for number in range(3)]
     await bench.group.assign([Assigned(place=place, epoch="e1", committed=None, end=9) for place in places])
@@ -75,12 +78,11 @@ async def test_a_store_that_is_away_is_told_once_and_asked_once_for_each_round(
         bench.store.away, bench.store.asked = away, 0
         for place in places:
             bench.group.handle(message(offset, partition=place.partition))
-        for _ in range(bench.group.pieces):
-            cut = bench.group.cut()
-            assert cut is not None
+        turn = next(TURNS)
+        while (cut := bench.group.cut(turn)) is not None:
             await bench.group.keep(cut)
         asked.append(bench.store.asked)
-    assert asked == [1, 1, 1, 3, 3]
+    assert asked == [1, 1, 1, asks, asks]
     assert [bench.local.load("detect", number)[0].payload for number in range(3)] == [b"0,1,2,3,4"] * 3
     said = capsys.readouterr().out
     assert (said.count("the store is away; commits wait"), said.count("the store is back")) == (1, 1)
@@ -94,7 +96,7 @@ async def test_places_that_were_lost_while_keeping_are_not_committed(tmp_path: P
         bench.take(offset)
         await bench.keep()
     bench.take(3)
-    cut = bench.group.cut()
+    cut = bench.group.cut(next(TURNS))
     assert cut is not None
     bench.group.revoke()
     assert await bench.group.keep(cut) == {}
@@ -105,7 +107,7 @@ async def test_a_store_that_hangs_delays_no_message(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     await bench.assign()
     bench.take(0)
-    cut = bench.group.cut()
+    cut = bench.group.cut(next(TURNS))
     assert cut is not None
     with bench.store.hangs:
         keeping = asyncio.create_task(bench.group.keep(cut))

@@ -8,7 +8,7 @@ import pytest
 
 from streams import state_group
 from streams.errors import StateFoundError
-from tests.streams.state_bench import PLACE, Bench
+from tests.streams.state_bench import PLACE, TURNS, Bench
 
 
 async def test_a_start_continues_from_the_newest_one_and_counts_those_before_it(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ async def test_a_gap_that_the_log_no_longer_has_stops_the_partition_until_the_mi
     hidden = (tmp_path / "store").rename(tmp_path / "hidden")
     assert await after.assign(committed=5, first=3) is None
     assert dict(after.group.parts) == {}
-    assert after.group.cut() is None
+    assert after.group.cut(next(TURNS)) is None
     assert "stopped" in after.group.troubles()[0]
     assert "STOPPED: no snapshot reaches what was committed" in capsys.readouterr().out
     looking = asyncio.create_task(after.group.run(lambda _: None))
@@ -104,7 +104,7 @@ async def test_with_store_and_local_copy_missing_it_judges_provisionally_and_com
     assert await after.assign(committed=5) == 4
     after.take(5, 6)
     assert after.taken == [5, 6]
-    assert after.group.cut() is None
+    assert after.group.cut(next(TURNS)) is None
     assert "without its state" in after.group.troubles()[0]
     assert "the store and the local copy are missing" in capsys.readouterr().out
     looking = asyncio.create_task(after.group.run(lambda _: None))
@@ -129,7 +129,7 @@ async def test_a_group_whose_state_the_log_makes_reads_all_of_it_where_its_snaps
     assert await bench.assign(committed=4) == 3
     assert bench.taken == [0, 1, 2, 3]
     bench.take(4)
-    assert (bench.group.cut() is None) is away
+    assert (bench.group.cut(next(TURNS)) is None) is away
 
 
 async def test_in_another_log_the_state_goes_on_and_all_messages_are_read(tmp_path: Path) -> None:

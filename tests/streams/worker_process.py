@@ -192,10 +192,10 @@ class SwitchedStore:
         self._store = LocalStateStore(directory)
         self._away = away_file(directory)
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, *snapshots: Snapshot) -> None:
         """See StateStore."""
         self._answer()
-        self._store.save(snapshot)
+        self._store.save(*snapshots)
 
     def load(self, group: str, partition: int) -> Sequence[Snapshot]:
         """See StateStore."""
@@ -228,6 +228,11 @@ class Broken:
     def freeze(self) -> "Broken":
         """Return no state."""
         return self
+
+    @property
+    def size(self) -> int:
+        """None."""
+        return 0
 
     def pack(self) -> bytes:
         """Return no state."""
