@@ -1,13 +1,18 @@
 """Time as the scheduler sees it: injected, so that steps of the wall clock can be tested."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from producers import telemetry
 
 LAG_PERIOD_S: Final = 0.02
+IDLE_PERIOD_S: Final = 0.5
+"""How often it is measured while no check is under way: waking up is most of what an idle producer does."""
+
 LAG_WINDOW_S: Final = 120.0
 LAG_NOISE_S: Final = 0.005
 """Under this it is the timer's own jitter."""
@@ -46,23 +51,37 @@ class SystemClock:
 
 
 class LoopLag:
-    """How late the event loop runs what is due: measured all the time by a sleeper that should wake in time.
+    """How late the event loop runs what is due: measured by a sleeper that should wake in time.
 
-    A probe measures times on this loop, so a check during which the loop lagged says little about its target.
+    A probe measures times on this loop, so a check during which the loop lagged says little about its target. It is
+    measured closely while checks are under way, and now and then at other times.
     """
 
     def __init__(self) -> None:
         self._lags: deque[tuple[float, float]] = deque()  # (when it was seen, seconds), oldest first
         self._due_s = time.monotonic() + LAG_PERIOD_S
         self._largest_s = 0.0
+        self._watched = 0  # checks under way
+        self._begun = asyncio.Event()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Measure closely: a check is under way."""
+        if self._watched == 0:
+            self._due_s = min(self._due_s, time.monotonic() + LAG_PERIOD_S)
+            self._begun.set()
+        self._watched += 1
+        try:
+            yield
+        finally:
+            self._watched -= 1
 
     async def measure(self) -> None:
         """Run until cancelled."""
         shown_s = time.monotonic()
         worst_s = 0.0
         while True:
-            self._due_s = time.monotonic() + LAG_PERIOD_S
-            await asyncio.sleep(LAG_PERIOD_S)
+            await self._sleep()
             now_s = time.monotonic()
             lag_s = max(0.0, now_s - self._due_s)
             worst_s = max(worst_s, lag_s)
@@ -74,6 +93,18 @@ class LoopLag:
             if now_s - shown_s >= 1:
                 telemetry.EVENT_LOOP_LAG.set(worst_s)
                 shown_s, worst_s = now_s, 0.0
+
+    async def _sleep(self) -> None:
+        """Sleep until what is due; a check that begins wakes it."""
+        if self._watched:
+            self._due_s = time.monotonic() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
+            return
+        self._begun.clear()
+        self._due_s = time.monotonic() + IDLE_PERIOD_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_PERIOD_S):
+                await self._begun.wait()
 
     def largest_since(self, start_s: float) -> float:
         """Return the largest lag that overlapped the time since `start_s` (monotonic), seconds."""

@@ -155,7 +155,8 @@ class Scheduler:
             return self._missed(series, tick_us, MissedReason.OVERLOAD, "no slot was free until the next tick")
         self._running.inc()
         try:
-            return await self._check(series, tick_us)
+            with self._lag.watching():
+                return await self._check(series, tick_us)
         finally:
             self._running.dec()
             self._slots.release()

@@ -37,7 +37,7 @@ LAG_EXPORT_S: Final = 5.0
 KEPT_TOO_LONG_AGO_S: Final = 180.0
 FAUST_STOP_S: Final = 1.0
 START_RETRY_S: Final = 1.0
-FORGETFUL_FETCH_WAIT_MS: Final = 200
+FORGETFUL_FETCH_WAIT_MS: Final = 500
 """Tansu does not answer a waiting fetch when a message comes, but looks again after half of this. Kafka does."""
 
 log_line = telemetry.logger(__name__)

@@ -295,6 +295,19 @@ async def test_a_check_during_which_the_event_loop_stood_still_is_disturbed() ->
         assert lag.take_largest_us() > 50_000
 
 
+async def test_a_loop_that_stands_still_right_after_a_check_began_is_seen() -> None:
+    """Also where nothing was under way before, so that it was measured now and then only."""
+    lag = LoopLag()
+    measuring = asyncio.create_task(lag.measure())
+    await asyncio.sleep(0.05)
+    began_s = time.monotonic()
+    with lag.watching():
+        time.sleep(0.12)  # noqa: ASYNC251 - the point
+        await asyncio.sleep(0.001)
+        assert lag.disturbs(began_s)
+    measuring.cancel()
+
+
 def test_the_lag_of_a_loop_that_never_lagged_disturbs_nothing() -> None:
     """A fresh measurement knows no lag."""
     lag = LoopLag()
