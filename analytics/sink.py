@@ -64,6 +64,7 @@ class Sink:
 
     name = GROUP
     topics: tuple[str, ...] = ALL_TOPICS
+    rest = 2.0  # somebody waits for the rows: a slow flush must not put off the next one for long
 
     def __init__(self, store: StoreSettings, *, with_marks: bool, watchdog: Watchdog | None = None) -> None:
         """Make a sink.

@@ -32,9 +32,7 @@ RETRY_S: Final = 1.0
 BEHIND_S: Final = 300.0
 """What is read so long after it was written is said."""
 
-REST: Final = 9.0
 LONGEST_REST_S: Final = 60.0
-"""Between two saves at least so many times what a save takes, up to so long: large states are kept less often."""
 
 log_line = telemetry.logger(__name__)
 
@@ -273,7 +271,9 @@ class Intake:
         took_s = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), max(interval_s, min(took_s * REST, LONGEST_REST_S)))
+                await asyncio.wait_for(
+                    self._due.wait(), max(interval_s, min(took_s * self._group.rest, LONGEST_REST_S))
+                )
             self._due.clear()
             began = time.monotonic()
             try:

@@ -32,7 +32,10 @@ class StateGroup:
 
     Attributes:
         parts: By partition number; empty while nothing is assigned or loaded.
+        rest: See Group: saving large states takes a tenth of the time at most.
     """
+
+    rest = 9.0
 
     def __init__(
         self,

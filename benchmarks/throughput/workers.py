@@ -82,6 +82,7 @@ class EwmaGroup:
 
     name = "ewma"
     topics: tuple[str, ...] = (CHECKS,)
+    rest = 1.0
 
     def __init__(self, gate: Gate) -> None:
         self.checks = 0
