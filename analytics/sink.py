@@ -53,6 +53,9 @@ CONSTANT: Final = frozenset({CHECKS, VERDICTS})
 """Topics in which messages follow each other all the time. Where the next one may come in a week a mark waits for
 nothing: if the process died before it was written, the message would be sent again to each new log until then."""
 
+LAST_MARKS_S: Final = 1.0
+"""An end waits no longer for a store that hangs."""
+
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -102,10 +105,15 @@ class Sink:
                 if self._watchdog is not None:
                     tasks.create_task(self._watchdog.run())
         finally:
-            try:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Write the marks that wait, if the store answers at once: without them some messages are sent again."""
+        try:
+            async with asyncio.timeout(LAST_MARKS_S):
                 await in_thread(self._write_marks)
-            except StoreUnavailableError as error:
-                _log.warning("the last marks are not written: some messages will be sent again", error=str(error))
+        except (StoreUnavailableError, TimeoutError) as error:
+            _log.warning("the last marks are not written: some messages will be sent again", error=str(error))
 
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """Turn messages into rows; one that cannot be used into a dead letter."""

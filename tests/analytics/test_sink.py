@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import threading
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from analytics import sink as sink_module
+from analytics.marks import ClickHouseMarks
 from analytics.migrate import migrate
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -16,6 +19,7 @@ from forewarn.embedded.broker import free_port
 from forewarn.embedded.store_process import StoreProcess
 from producers import codec as checks_codec
 from producers.contract import ProducerHealth, ProducerStopped
+from producers.marks import Mark
 from producers.settings import LogSettings
 from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, INCIDENTS, VERDICTS
 from streams import codec
@@ -200,6 +204,30 @@ async def test_marks_of_what_never_pauses_are_written_seldom_and_all_at_the_end(
     with contextlib.suppress(asyncio.CancelledError):
         await running
     assert sink_marks(database, "north") == both | {(CHECKS, 0): 8}
+
+
+async def test_a_store_that_hangs_holds_up_no_end(
+    database: StoreSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The marks that wait are given up, and that is said."""
+    monkeypatch.setattr(sink_module, "LAST_MARKS_S", 0.05)
+    answers = threading.Event()
+
+    def hang(_marks: ClickHouseMarks, _news: Sequence[Mark]) -> None:
+        answers.wait(60)
+
+    sink = Sink(database, with_marks=True)
+    running = asyncio.create_task(sink.run(lambda _messages: None))
+    for taken in (checks(0, outbox="north:1"), checks(1, outbox="north:2")):
+        sink.handle(taken)
+        await keep(sink)
+    monkeypatch.setattr(ClickHouseMarks, "keep_marks", hang)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    answers.set()
+    assert "the last marks are not written" in capsys.readouterr().out
+    assert sink_marks(database, "north") == {(CHECKS, 0): 1}
 
 
 async def test_a_store_that_refuses_is_waited_for_like_one_that_is_away(
