@@ -67,7 +67,6 @@ class Sink:
 
     name = GROUP
     topics: tuple[str, ...] = ALL_TOPICS
-    rest = 2.0  # somebody waits for the rows: a slow flush must not put off the next one for long
 
     def __init__(self, store: StoreSettings, *, with_marks: bool, watchdog: Watchdog | None = None) -> None:
         """Make a sink.
@@ -86,6 +85,11 @@ class Sink:
         self._away = Away(_log, "rows wait for the store; nothing is committed", "the store is back")
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def rest_s(self) -> float:
+        """See Group: none, somebody waits for the rows."""
+        return 0.0
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """See Buffer.start."""

@@ -35,7 +35,7 @@ STEADY_S: Final = 30.0
 
 WINDOW_RECORDS: Final = 256
 LOOK_EVERY_S: Final = 5.0
-ASK_STORE_EVERY_S: Final = 15.0
+ASK_STORE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 1.0
 STALLED_S: Final = 30.0
 TELL_AGAIN_S: Final = 60.0

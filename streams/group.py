@@ -93,12 +93,14 @@ class Group(Protocol[Cut]):
     Attributes:
         name: Of the consumer group.
         topics: What is read.
-        rest: Between two turns of saving at least so many times what one takes.
     """
 
     name: str
     topics: tuple[str, ...]
-    rest: float
+
+    @property
+    def rest_s(self) -> float:
+        """How long to wait at least before the next turn of saving."""
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """Load what is known about these places, all that this worker owns; nothing of before is valid any more.

@@ -32,7 +32,6 @@ RETRY_S: Final = 1.0
 BEHIND_S: Final = 300.0
 """What is read so long after it was written is said."""
 
-LONGEST_REST_S: Final = 60.0
 
 log_line = telemetry.logger(__name__)
 
@@ -267,20 +266,15 @@ class Intake:
             self._flow.committed(offsets)
 
     async def save_forever(self, interval_s: float) -> None:
-        """Save at an interval, until cancelled; less often where a save takes long, at once where it is due."""
-        took_s = 0.0
+        """Save at an interval, until cancelled; less often where the group wants to rest, at once where it is due."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._due.wait(), max(interval_s, min(took_s * self._group.rest, LONGEST_REST_S))
-                )
+                await asyncio.wait_for(self._due.wait(), max(interval_s, self._group.rest_s))
             self._due.clear()
-            began = time.monotonic()
             try:
                 await self.save()
             except TransientError as error:
                 log_line.warning("state is not kept; it is tried again", group=self._group.name, error=str(error))
-            took_s = time.monotonic() - began
 
     def export_lag(self) -> None:
         """Export how many messages of each place are not taken in yet, and how old they are; say it if they are old."""

@@ -19,6 +19,12 @@ from streams.log_range import LogRange
 from streams.starts import RUNNING, How, Part, Start
 
 RETRY_S: Final = 2.0
+REST: Final = 9.0
+LONGEST_REST_S: Final = 60.0
+"""Between two turns of saving at least so many times the CPU time that one takes, up to so long: large states are kept
+less often. Not what it takes by the clock: a store that hangs for some seconds must not put off the next turn by a
+minute."""
+
 LOOK_AGAIN_S: Final = 5.0
 """How often the store is asked for a state that is missing."""
 
@@ -32,10 +38,7 @@ class StateGroup:
 
     Attributes:
         parts: By partition number; empty while nothing is assigned or loaded.
-        rest: See Group: saving large states takes a tenth of the time at most.
     """
-
-    rest = 9.0
 
     def __init__(
         self,
@@ -73,6 +76,13 @@ class StateGroup:
         self._keeper = Keeper(name, rules, now_us=_now_us)
         self._incomplete: dict[int, tuple[Start, Sequence[Assigned]]] = {}
         self._asks_store: int | None = None  # the one partition that asks a store that was away whether it is back
+        self._turn = 0
+        self._spent_s = 0.0  # CPU time, in this turn of saving
+
+    @property
+    def rest_s(self) -> float:
+        """See Group."""
+        return min(REST * self._spent_s, LONGEST_REST_S)
 
     @property
     def parts(self) -> Mapping[int, Part]:
@@ -223,11 +233,17 @@ class StateGroup:
 
     def cut(self, turn: int) -> tuple[StateCut, ...] | None:
         """See Group: small parts together, a large one by itself, so that no message waits for all of them."""
-        return self._keeper.cut(turn)
+        if turn != self._turn:
+            self._turn, self._spent_s = turn, 0.0
+        began_s = time.thread_time()
+        cut = self._keeper.cut(turn)
+        self._spent_s += time.thread_time() - began_s
+        return cut
 
     async def keep(self, cut: Sequence[StateCut]) -> Mapping[Place, int]:
         """See Group. A part's oldest kept position is safe once three are kept; so are the messages in it."""
-        snapshots = await in_thread(lambda: [one.snapshot() for one in cut])
+        snapshots, spent_s = await in_thread(lambda: _packed(cut))
+        self._spent_s += spent_s
         for snapshot in snapshots:
             telemetry.SNAPSHOT_BYTES.labels(self.name, str(snapshot.partition)).set(len(snapshot.payload))
         stored = await self._save(snapshots)
@@ -261,6 +277,12 @@ class StateGroup:
         self._asks_store = None
         self._store_away.worked()
         return True
+
+
+def _packed(cut: Sequence[StateCut]) -> tuple[list[Snapshot], float]:
+    """Return the snapshots, and the CPU time that it took."""
+    began_s = time.thread_time()
+    return [one.snapshot() for one in cut], time.thread_time() - began_s
 
 
 def _shown(ranges: Mapping[Place, tuple[int, int]]) -> list[str]:

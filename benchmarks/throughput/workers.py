@@ -82,7 +82,6 @@ class EwmaGroup:
 
     name = "ewma"
     topics: tuple[str, ...] = (CHECKS,)
-    rest = 1.0
 
     def __init__(self, gate: Gate) -> None:
         self.checks = 0
@@ -92,6 +91,11 @@ class EwmaGroup:
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:
         """See Group."""
         return {one.place: -1 for one in places}
+
+    @property
+    def rest_s(self) -> float:
+        """See Group."""
+        return 0.0
 
     def revoke(self) -> None:
         """See Group."""

@@ -33,7 +33,7 @@ class Taking:
     taken: list[int] = field(default_factory=list)
     calls: int = 0
     cuts: int = 0
-    rest: float = 0.0
+    rest_s: float = 0.0
     was_cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def assign(self, places: Sequence[Assigned]) -> Mapping[Place, int]:

@@ -1,6 +1,8 @@
 """What is kept, and which offset may be committed."""
 
 import asyncio
+import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from producers.marks import Mark
 from streams.group import Assigned, Place
 from streams.keeper import TOGETHER_BYTES
+from streams.state_group import LONGEST_REST_S, REST
 from tests.streams.state_bench import TURNS, Bench, Log, message
 
 
@@ -86,6 +89,27 @@ async def test_a_store_that_is_away_is_told_once_and_asked_once_for_each_round(
     assert [bench.local.load("detect", number)[0].payload for number in range(3)] == [b"0,1,2,3,4"] * 3
     said = capsys.readouterr().out
     assert (said.count("the store is away; commits wait"), said.count("the store is back")) == (1, 1)
+
+
+async def test_large_states_are_kept_less_often_whatever_the_store_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest after a turn is so many times the CPU time of it, a minute at most; the next turn counts anew."""
+    cpu_s = count()
+    monkeypatch.setattr(time, "thread_time", lambda: float(next(cpu_s)))  # a second at each look
+    monkeypatch.setattr(Log, "size", TOGETHER_BYTES)
+    bench = Bench(tmp_path)
+    places = [Place("checks.v1", number) for number in range(3)]
+    await bench.group.assign([Assigned(place=place, epoch="e1", committed=None, end=9) for place in places])
+    rests = []
+    for changed in (1, 3):
+        for place in places[:changed]:
+            bench.group.handle(message(changed, partition=place.partition))
+        turn = next(TURNS)
+        while (cut := bench.group.cut(turn)) is not None:
+            await bench.group.keep(cut)
+        rests.append(bench.group.rest_s)
+    assert rests == [3 * REST, LONGEST_REST_S], "two looks at what changed, one packing; then more than a minute's"
 
 
 async def test_places_that_were_lost_while_keeping_are_not_committed(tmp_path: Path) -> None:
