@@ -1,21 +1,19 @@
 """The sink: a group of its own that puts every topic into the store and commits after the store's proof.
 
 A group of its own, so that a store that is down never delays a warning. Rows collect in memory for a second; then
-each table's rows are inserted and verified, then it is noted which hours they touched, then the offsets are committed.
-Outboxes' marks follow within some seconds: until then an outbox only keeps a little more than it must.
+each table's rows are inserted and verified, then it is noted which hours they touched, then the outboxes' marks are
+written, then the offsets are committed.
 While the store is away nothing is committed, what was read waits, and reading pauses at the buffer's bound.
 """
 
 import asyncio
 import dataclasses
-import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
 
-from analytics.buffer import Buffer, Buffered, Marks, furthest
+from analytics.buffer import Buffer, Buffered
 from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import Inserter
 from analytics.marks import ClickHouseMarks
@@ -31,7 +29,7 @@ from producers.contract import CheckBatch, CheckMessage
 from producers.errors import InvalidEvent
 from producers.settings import LogSettings
 from producers.telemetry import DEAD_LETTERS, ROWS_STORED, STORE_ERRORS, logger
-from producers.topics import ALL_TOPICS, CHECKS, VERDICTS, Position
+from producers.topics import ALL_TOPICS, CHECKS, Position
 from streams import codec
 from streams.blocking import in_thread
 from streams.codec import Event
@@ -45,16 +43,6 @@ GROUP: Final = "sink"
 FLUSH_US: Final = SECOND_US
 MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 """Of messages whose rows are not stored yet; about 400,000 checks. Above it reading pauses."""
-
-MARKS_S: Final = 5.0
-"""Marks of CONSTANT are written so often: each flush has some, and to write and prove them costs as much as rows do."""
-
-CONSTANT: Final = frozenset({CHECKS, VERDICTS})
-"""Topics in which messages follow each other all the time. Where the next one may come in a week a mark waits for
-nothing: if the process died before it was written, the message would be sent again to each new log until then."""
-
-LAST_MARKS_S: Final = 1.0
-"""An end waits no longer for a store that hangs."""
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
@@ -80,8 +68,6 @@ class Sink:
         self._rollups = Rollups(store)
         self._watchdog = watchdog
         self._marks = ClickHouseMarks(store)
-        self._unwritten: Marks = {}  # of rows that are stored
-        self._marks_written_s = -math.inf
         self._away = Away(_log, "rows wait for the store; nothing is committed", "the store is back")
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
@@ -102,22 +88,11 @@ class Sink:
         self._rollups.own(())
 
     async def run(self, publish: Publish) -> None:  # noqa: ARG002 - the sink publishes nothing of its own
-        """Compute the rollups of hours that are over; look and ping; at the end write the marks that wait."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._rollups.run())
-                if self._watchdog is not None:
-                    tasks.create_task(self._watchdog.run())
-        finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        """Write the marks that wait, if the store answers at once: without them some messages are sent again."""
-        try:
-            async with asyncio.timeout(LAST_MARKS_S):
-                await in_thread(self._write_marks)
-        except (StoreUnavailableError, TimeoutError) as error:
-            _log.warning("the last marks are not written: some messages will be sent again", error=str(error))
+        """Compute the rollups of hours that are over; look and ping."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._rollups.run())
+            if self._watchdog is not None:
+                tasks.create_task(self._watchdog.run())
 
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """Turn messages into rows; one that cannot be used into a dead letter."""
@@ -160,7 +135,7 @@ class Sink:
         return self._buffer.cut(turn)
 
     async def keep(self, cut: Buffered[pa.RecordBatch]) -> Mapping[Place, int]:
-        """Store a cut's rows, and the marks that are due; after an error wait a little, longer each time."""
+        """Store a cut's rows, then its marks; after an error wait a little, longer each time."""
         try:
             await in_thread(lambda: self._store(cut))
         except (StoreUnavailableError, StoreRefusedError) as error:
@@ -180,20 +155,8 @@ class Sink:
                 done = self._inserter.insert(table, one_table(batches, table.schema))
                 ROWS_STORED.labels(table.name).inc(done.rows)
         self._rollups.mark(cut.touched, self._inserter)
-        self._unwritten = furthest(self._unwritten, cut.marks)
-        due_s = self._marks_written_s + MARKS_S
-        if time.monotonic() >= due_s or any(mark.topic not in CONSTANT for mark in self._unwritten.values()):
-            self._write_marks()
-
-    def _write_marks(self) -> None:
-        marks, self._unwritten = self._unwritten, {}
-        try:
-            if marks:
-                self._marks.keep_marks(list(marks.values()))
-        except BaseException:
-            self._unwritten = furthest(marks, self._unwritten)
-            raise
-        self._marks_written_s = time.monotonic()
+        if cut.marks:
+            self._marks.keep_marks(list(cut.marks.values()))
 
 
 def _position(message: LogMessage) -> Position:

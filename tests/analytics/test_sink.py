@@ -1,16 +1,11 @@
 """The sink as a group: messages in, proved rows out, nothing committed before."""
 
-import asyncio
-import contextlib
-import threading
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from analytics import sink as sink_module
-from analytics.marks import ClickHouseMarks
 from analytics.migrate import migrate
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -19,16 +14,15 @@ from forewarn.embedded.broker import free_port
 from forewarn.embedded.store_process import StoreProcess
 from producers import codec as checks_codec
 from producers.contract import ProducerHealth, ProducerStopped
-from producers.marks import Mark
 from producers.settings import LogSettings
-from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, INCIDENTS, VERDICTS
+from producers.topics import ALL_TOPICS, CHECKS, DEAD_LETTERS, VERDICTS
 from streams import codec
 from streams.codec import Event
 from streams.contract import DeadLetter, Incident
 from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.settings import WorkerSettings
-from tests.analytics.messages import NOW_US, batch, events, incident, read, sink_marks, verdict
+from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, verdict
 from tests.crash import crash
 
 TURNS = count(1)
@@ -161,7 +155,6 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
 ) -> None:
     """Killed in the middle: keeps fail, rows stay, and go into the store that comes back, once."""
     monkeypatch.setattr(sink_module, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(sink_module, "MARKS_S", 0.0)
     process = StoreProcess(tmp_path / "store")
     settings = process.start()
     try:
@@ -183,51 +176,6 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         assert sink_marks(settings, "north") == {(CHECKS, 0): 3}
     finally:
         process.stop()
-
-
-async def test_marks_of_what_never_pauses_are_written_seldom_and_all_at_the_end(
-    database: StoreSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of an incident wait for nothing, and take along what waits."""
-    monkeypatch.setattr(sink_module, "MARKS_S", 1e6)
-    sink = Sink(database, with_marks=True)
-    running = asyncio.create_task(sink.run(lambda _messages: None))
-    written = []
-    opened = message(INCIDENTS, codec.encode(incident(1)), 0, headers=(("outbox", b"north:7"),))
-    for taken in (checks(0, outbox="north:1"), checks(1, outbox="north:2"), opened, checks(2, outbox="north:8")):
-        sink.handle(taken)
-        await keep(sink)
-        written.append(sink_marks(database, "north"))
-    first, both = {(CHECKS, 0): 1}, {(CHECKS, 0): 2, (INCIDENTS, 0): 7}
-    assert written == [first, first, both, both]
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-    assert sink_marks(database, "north") == both | {(CHECKS, 0): 8}
-
-
-async def test_a_store_that_hangs_holds_up_no_end(
-    database: StoreSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The marks that wait are given up, and that is said."""
-    monkeypatch.setattr(sink_module, "LAST_MARKS_S", 0.05)
-    answers = threading.Event()
-
-    def hang(_marks: ClickHouseMarks, _news: Sequence[Mark]) -> None:
-        answers.wait(60)
-
-    sink = Sink(database, with_marks=True)
-    running = asyncio.create_task(sink.run(lambda _messages: None))
-    for taken in (checks(0, outbox="north:1"), checks(1, outbox="north:2")):
-        sink.handle(taken)
-        await keep(sink)
-    monkeypatch.setattr(ClickHouseMarks, "keep_marks", hang)
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-    answers.set()
-    assert "the last marks are not written" in capsys.readouterr().out
-    assert sink_marks(database, "north") == {(CHECKS, 0): 1}
 
 
 async def test_a_store_that_refuses_is_waited_for_like_one_that_is_away(
