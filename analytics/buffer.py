@@ -30,15 +30,6 @@ class Hour(NamedTuple):
 Touched = dict[Hour, set[str]]
 """Targets by hour whose checks are among some rows."""
 
-Marks = dict[tuple[str, str, int], Mark]
-"""How far it is with each outbox by (outbox id, topic, partition)."""
-
-
-def furthest(one: Marks, other: Marks) -> Marks:
-    """Return the marks of both, of each place the one of the highest number."""
-    both = one | other
-    return {key: max(mark, one.get(key, mark), key=lambda each: each.seq) for key, mark in both.items()}
-
 
 @dataclass(slots=True, kw_only=True)
 class Buffered(Generic[Rows]):
@@ -56,7 +47,7 @@ class Buffered(Generic[Rows]):
     term: int
     batches: dict[str, list[Rows]] = field(default_factory=dict)
     positions: dict[Place, int] = field(default_factory=dict)
-    marks: Marks = field(default_factory=dict)
+    marks: dict[tuple[str, str, int], Mark] = field(default_factory=dict)
     touched: Touched = field(default_factory=dict)
     weight: int = 0
 
@@ -64,11 +55,14 @@ class Buffered(Generic[Rows]):
         """Return both as one; neither is changed."""
         names = dict.fromkeys((*self.batches, *later.batches))
         hours = self.touched.keys() | later.touched.keys()
+        marks = dict(self.marks)
+        for key, mark in later.marks.items():
+            marks[key] = max(mark, marks.get(key, mark), key=lambda one: one.seq)
         return Buffered(
             term=later.term,
             batches={name: [*self.batches.get(name, ()), *later.batches.get(name, ())] for name in names},
             positions={**self.positions, **later.positions},
-            marks=furthest(self.marks, later.marks),
+            marks=marks,
             touched={hour: self.touched.get(hour, set()) | later.touched.get(hour, set()) for hour in hours},
             weight=self.weight + later.weight,
         )

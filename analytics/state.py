@@ -132,9 +132,8 @@ def _save(client: Client, snapshots: Sequence[Snapshot]) -> None:
     newest = {int(one): int(number) for one, number in client.query(_NEWEST, parameters=of_places).result_rows}
     places = [_place(one.group, one.partition, newest.get(one.partition, -1) + 1) for one in snapshots]
     insert_rows(client, TABLE, _COLUMNS, [_row(one, place) for one, place in zip(snapshots, places, strict=True)])
-    numbers, slots = tuple({place[name] for place in places} for name in ("number", "slot"))
-    asked = {**of_places, "numbers": tuple(numbers), "slots": tuple(slots)}
-    there = set(client.query(_THERE, parameters=asked).result_rows)
+    numbers = {f"{name}s": tuple(place[name] for place in places) for name in ("slot", "number")}
+    there = set(client.query(_THERE, parameters=of_places | numbers).result_rows)
     for one, place in zip(snapshots, places, strict=True):
         if (one.partition, place["number"], one.checksum, len(one.payload)) not in there:
             raise StoreUnavailableError(f"a snapshot of {one.group}[{one.partition}] was not stored whole")

@@ -88,7 +88,7 @@ async def keep(cores: list[Detector], directory: Path) -> tuple[float, float, fl
         frozen = core.freeze()
         pause_s = max(pause_s, time.perf_counter() - at_s)
         cpu_s = max(cpu_s, time.thread_time() - at_cpu_s)
-        raw += len(frozen.header) + sum(array.nbytes for array in frozen.arrays)
+        raw += frozen.size
         packed += await in_thread(lambda frozen=frozen, partition=partition: _save(store, frozen, partition))  # type: ignore[misc]
     all_s = time.perf_counter() - began_s
     await asyncio.sleep(0.01)

@@ -35,7 +35,6 @@ STEADY_S: Final = 30.0
 
 WINDOW_RECORDS: Final = 256
 LOOK_EVERY_S: Final = 5.0
-ASK_STORE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 1.0
 STALLED_S: Final = 30.0
 TELL_AGAIN_S: Final = 60.0
@@ -300,26 +299,24 @@ class Sender:
 
     def _trim(self) -> None:
         """Kafka keeps what it acknowledged. A forgetful log does not: there only the store's marks count."""
-        if time.monotonic() < self._next_trim_s:
-            return
-        self._next_trim_s = time.monotonic() + (TRIM_EVERY_S if self._marks is None else ASK_STORE_EVERY_S)
-        if self._marks is None:
+        if self._marks is None and time.monotonic() >= self._next_trim_s:
             self._outbox.trim(self._acknowledged)
-            return
-        try:
-            self._outbox.trim(self._marks.stored_marks(self._outbox.id))
-        except TransientError as error:
-            self._marks_away.failed(error)
-        else:
-            self._marks_away.worked()
+            self._next_trim_s = time.monotonic() + TRIM_EVERY_S
 
     def _look(self) -> None:
-        """Every few seconds: is it still the same log?"""
+        """Every few seconds: is it still the same log, and what has the store?"""
         if time.monotonic() < self._next_look_s:
             return
         self._next_look_s = time.monotonic() + LOOK_EVERY_S
         if read_epochs(self._settings, self._topics) != self._epochs:
             raise LogUnavailableError("the log is another one than before")
+        if self._marks is not None:
+            try:
+                self._outbox.trim(self._marks.stored_marks(self._outbox.id))
+            except TransientError as error:
+                self._marks_away.failed(error)
+            else:
+                self._marks_away.worked()
 
     def _tell(self, trouble: str) -> None:
         """Say what is wrong: once for each new trouble, then once a minute."""
