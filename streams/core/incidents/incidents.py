@@ -3,10 +3,9 @@
 Verdicts come from the owners of all partitions of `checks`, so their order holds only within one partition. What a
 forecast says depends on its target alone and is published at once. What is said of a service depends on all targets
 at that time (a location's trouble, siblings, what it depends on): it waits until every partition is closed through
-its tick (or, so that a dead partition stops nothing, until the leading one has judged checks that are later by the
-lateness), and is then judged in the order of event time. Therefore the result does not depend on how the partitions'
-messages interleave, as long as none lags by more than the lateness; and even then a target's own ticks are never
-made up.
+its tick, or had time enough for it (`closing.py`), and is then judged in the order of event time. Therefore the result
+does not depend on how the partitions' messages interleave, as long as none lags by more than the lateness; and even
+then a target's own ticks are never made up.
 """
 
 import bisect
@@ -19,6 +18,7 @@ import msgspec
 
 from producers.topics import partition_of
 from streams.contract import SERVICE, Incident, TickSummary, Verdict
+from streams.core.incidents.closing import NEVER, Closing
 from streams.core.incidents.company import Companies, Condition
 from streams.core.incidents.findings import Hold, forecast_findings, service_finding
 from streams.core.incidents.incident import SubjectState, accompany, step, waits
@@ -30,10 +30,9 @@ from streams.core.incidents.trouble import Silence, Trouble
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-7"
+CODE: Final = "incidents-8"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
-NEVER: Final = -1
 VERDICT, ECHO, WAKE = 0, 1, 2
 
 
@@ -61,12 +60,14 @@ class Track:
     Attributes:
         judged_us: The last tick that was judged; what comes at or before it is a redelivery.
         waiting: Ticks that are not judged yet, ascending.
+        foreseen_us: The last tick whose forecasts were told.
         echo: The last verdict, to be judged again at `echo_us` if none comes: a tick without one is like the last
             that was published, and a location's trouble may have ended since.
     """
 
     judged_us: int = NEVER
     waiting: list[int] = field(default_factory=list)
+    foreseen_us: int = NEVER
     service: SubjectState = field(default_factory=SubjectState)
     forecasts: dict[str, SubjectState] = field(default_factory=dict)
     echo_us: int | None = None
@@ -77,8 +78,7 @@ class _State(msgspec.Struct, kw_only=True):
     """What a snapshot holds."""
 
     code: str
-    closed: list[tuple[int, int]]
-    leading_us: int
+    closing: Closing
     now_us: int
     lateness_us: int
     tracks: dict[str, Track]
@@ -121,8 +121,7 @@ class Incidents:
             detect = expectations.detect.get(target)
             _refuse_unreachable(f"{target}: ", own, settle_ticks if detect is None else detect.settle_ticks)
         self._partitions = partitions
-        self._closed = dict.fromkeys(range(partitions), NEVER)
-        self._leading_us = NEVER
+        self._closing = Closing(closed_us=dict.fromkeys(range(partitions), NEVER))
         self._now_us = NEVER
         self._lateness_us = 0
         self._tracks: dict[str, Track] = {}
@@ -143,18 +142,22 @@ class Incidents:
         if now_us - self._looked_us > GRACE_US:
             self._looks_since_us = now_us  # the start, or the machine slept: the others have to wake up too
         self._looked_us = now_us
-        self._pace, told = judge_pace(self._pace, self._closed, now_us, since_us=self._looks_since_us)
+        self._pace, told = judge_pace(self._pace, self._closing.closed_us, now_us, since_us=self._looks_since_us)
         return told
 
-    def apply(self, message: Verdict | TickSummary) -> list[Incident]:
-        """Take in one message; return the revisions that it causes, in the order in which they are to be published."""
+    def begin_log(self, at_us: int) -> None:
+        """The log begins anew, with a message of this timestamp: what was not kept comes again, in any order."""
+        self._closing.begin_log(at_us)
+
+    def apply(self, message: Verdict | TickSummary, *, at_us: int = 0) -> list[Incident]:
+        """Take in one message; return the revisions that it causes, in the order in which they are to be published.
+
+        Args:
+            message: The message.
+            at_us: The log's timestamp of it, 0 if it has none. Counts only after `begin_log`.
+        """
         if isinstance(message, TickSummary):
-            closed_us = max(message.closed_through_us, self._closed.get(message.partition, NEVER))
-            self._closed[message.partition] = closed_us
-            if message.locations:
-                # A partition without checks is ahead of time by the clock alone: it is no measure of who lags.
-                judged_us = min(message.slot_us + message.width_us - 1, message.closed_through_us)
-                self._leading_us = max(self._leading_us, judged_us)
+            self._closing.close(message, at_us)
             self._resume()
             return self._release()
         return self._take(message) + self._release()
@@ -162,8 +165,7 @@ class Incidents:
     def finish(self) -> list[Incident]:
         """Say that nothing more will come: what waits is judged now. Time does not go on by it."""
         last_us = max((entry.tick_us for entry in self._queue if entry.order == VERDICT), default=NEVER)
-        end_us = max(last_us, self._now_us, self._leading_us)
-        self._closed = {partition: max(closed_us, end_us) for partition, closed_us in self._closed.items()}
+        self._closing.finish(max(last_us, self._now_us, self._closing.leading_us))
         self._resume()
         return self._release()
 
@@ -183,8 +185,7 @@ class Incidents:
         """Return the whole state as it is now. What is restored from it continues bit for bit."""
         state = _State(
             code=CODE,
-            closed=sorted(self._closed.items()),
-            leading_us=self._leading_us,
+            closing=self._closing,
             now_us=self._now_us,
             lateness_us=self._lateness_us,
             tracks=self._tracks,
@@ -211,14 +212,14 @@ class Incidents:
         if code != CODE:
             raise ValueError(f"snapshot: its form is {code!r}, this is {CODE!r}")
         try:
-            state = msgspec.convert(form, _State)
+            state = msgspec.convert(form, _State, str_keys=True)  # JSON has no other keys
         except msgspec.ValidationError as error:
             raise ValueError(f"snapshot: {error}") from error
-        closed = dict(state.closed)
-        if not self._closed.keys() <= closed.keys():
-            raise ValueError(f"snapshot: it is of {len(closed)} partitions, here are {len(self._closed)}")
-        self._closed = closed
-        self._leading_us, self._now_us, self._lateness_us = state.leading_us, state.now_us, state.lateness_us
+        closed, here = state.closing.closed_us.keys(), self._closing.closed_us.keys()
+        if not here <= closed:
+            raise ValueError(f"snapshot: it is of {len(closed)} partitions, here are {len(here)}")
+        self._closing = state.closing
+        self._now_us, self._lateness_us = state.now_us, state.lateness_us
         self._tracks, self._queue, self._deferred = state.tracks, state.queue, state.deferred
         self._locations = Locations(
             policy=self._policy, troubles=state.troubles, silences=state.silences, past=state.past
@@ -240,13 +241,13 @@ class Incidents:
             return []  # it speaks of its location, not of a service
         if track.echo_us is not None and verdict.tick_us <= track.echo_us:
             track.echo_us = track.echo = None
-        return self._step_forecasts(track, verdict) if verdict.tick_us == track.waiting[-1] else []
+        # In a new log older ones may follow: there forecasts wait too.
+        return [] if self._closing.gathering else self._step_forecasts(track, verdict)
 
     def _release(self) -> list[Incident]:
         """Judge what no partition can add to any more, in the order of event time."""
-        closed_us = min(self._closed.values())
         revisions: list[Incident] = []
-        while self._queue and self._ready(self._queue[0], closed_us):
+        while self._queue and self._closing.enough(self._queue[0].tick_us, self._queue[0].lateness_us):
             tick_us = self._queue[0].tick_us
             entries = []
             while self._queue and self._queue[0].tick_us == tick_us:
@@ -263,7 +264,7 @@ class Incidents:
 
         Only then an echo says what the tick was, however long the others wait for that partition.
         """
-        return self._closed[partition_of(entry.name, self._partitions)] >= entry.tick_us
+        return self._closing.closed_us[partition_of(entry.name, self._partitions)] >= entry.tick_us
 
     def _resume(self) -> None:
         """Put back the echoes that waited for their own partition."""
@@ -274,9 +275,6 @@ class Incidents:
                 heapq.heappush(self._queue, entry)
             else:
                 self._deferred.append(entry)
-
-    def _ready(self, entry: Entry, closed_us: int) -> bool:
-        return entry.tick_us <= closed_us or entry.tick_us + entry.lateness_us <= self._leading_us
 
     def _advance(self, tick_us: int, entries: Sequence[Entry]) -> list[Incident]:
         # A verdict of a partition that lagged too far is judged by what is known now.
@@ -301,6 +299,7 @@ class Incidents:
         if is_anchor(verdict.target):
             track.judged_us = verdict.tick_us
             return []  # it speaks of its location, not of a service
+        revisions += self._step_forecasts(track, verdict)
         return revisions + self._judge_at(track, verdict, verdict.tick_us)
 
     def _catch_up(self, track: Track, before_us: int) -> list[Incident]:
@@ -363,6 +362,9 @@ class Incidents:
         return list(told)
 
     def _step_forecasts(self, track: Track, verdict: Verdict) -> list[Incident]:
+        if verdict.tick_us <= track.foreseen_us:
+            return []
+        track.foreseen_us = verdict.tick_us
         revisions: list[Incident] = []
         policy = self._policy_of(verdict.target)
         for subject, finding in forecast_findings(verdict, track.forecasts).items():
