@@ -72,6 +72,7 @@ class OpenMarks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_hour: dict[Hour, dict[str, list[int]]] = {}
+        self._order: tuple[int, list[tuple[str, Hour]]] = (0, [])  # of an hour, what `take` takes next: the last first
 
     def without(self, touched: Touched) -> list[tuple[Hour, list[str]]]:
         """Return what has no mark yet."""
@@ -95,15 +96,25 @@ class OpenMarks:
         return counts
 
     def take(self, from_us: int, most: int) -> list[Mark]:
-        """Remove and return the marks of the first `most` targets of an hour, in the order of the store's key."""
+        """Remove and return the marks of the next `most` targets of an hour, in the order of the store's key.
+
+        What is added meanwhile comes after all that was there.
+        """
         with self._lock:
-            hours = [hour for hour in self._by_hour if hour.from_us == from_us]
-            targets = sorted((target, hour) for hour in hours for target in self._by_hour[hour])[:most]
-            taken = [Mark(hour, target, at_us) for target, hour in targets for at_us in self._by_hour[hour].pop(target)]
-            for hour in hours:
-                if not self._by_hour[hour]:
-                    del self._by_hour[hour]
-        return taken
+            known_us, order = self._order
+            if known_us != from_us or not order:
+                hours = [hour for hour in self._by_hour if hour.from_us == from_us]
+                order = sorted(((target, hour) for hour in hours for target in self._by_hour[hour]), reverse=True)
+            chosen, rest = order[-most:], order[:-most]
+            self._order = (from_us, rest)
+            return [mark for target, hour in reversed(chosen) for mark in self._removed(hour, target)]
+
+    def _removed(self, hour: Hour, target: str) -> list[Mark]:
+        targets = self._by_hour[hour]
+        marks = [Mark(hour, target, at_us) for at_us in targets.pop(target)]
+        if not targets:
+            del self._by_hour[hour]
+        return marks
 
 
 class Rollups:
@@ -159,7 +170,7 @@ class Rollups:
             How many seconds that took; None if nothing is due.
 
         Raises:
-            StoreUnavailableError, StoreRefusedError: Nothing is lost: the next step begins with the same.
+            StoreUnavailableError, StoreRefusedError: Nothing is lost: what was taken is marked again.
         """
         began_s = time.monotonic()
         now_us = time.time_ns() // 1000 if now_us is None else now_us

@@ -4,7 +4,7 @@ No Python object is made for a check: the lists of a batch become Arrow columns 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -66,27 +66,44 @@ _TABLES: Final[Mapping[type, Table]] = {
 _CHECKSUM_BYTES: Final = 16
 
 
+Read = tuple[CheckMessage | Event, Position]
+"""A decoded message, and where it was read."""
+
+
 def rows_of(message: CheckMessage | Event, position: Position) -> tuple[Rows, ...]:
-    """Return the rows that a decoded message becomes: none for a clock event, two for an accepted config.
+    """Return the rows that one decoded message becomes. See `rows_of_all`."""
+    return rows_of_all([(message, position)])
+
+
+def rows_of_all(messages: Iterable[Read]) -> tuple[Rows, ...]:
+    """Return the rows that decoded messages become: none for a clock event, those of two tables for an accepted config.
+
+    Events of a table become one batch: most of what a batch costs is its columns, however few rows are in it.
 
     Args:
-        message: As a codec gave it.
-        position: Where it was read.
+        messages: As a codec gave them.
 
     Raises:
-        InvalidEvent: It holds what no column can: half a character, a number beyond 64 bits.
+        InvalidEvent: One holds what no column can: half a character, a number beyond 64 bits.
     """
+    found: list[Rows] = []
+    events: dict[str, tuple[Table, list[dict[str, Any]]]] = {}
     try:
-        if isinstance(message, CheckBatch):
-            return (Rows(tables.CHECKS, check_rows(message, position)),)
-        if isinstance(message, ClockTick):
-            return ()
-        rows = (_row(_TABLES[type(message)], event_row(message), position),)
-        if isinstance(message, Action) and message.kind == "configure" and message.config_version is not None:
-            return (*rows, _row(tables.CONFIG_VERSIONS, _config_version_row(message), position))
+        for message, position in messages:
+            if isinstance(message, CheckBatch):
+                found.append(Rows(tables.CHECKS, check_rows(message, position)))
+            elif not isinstance(message, ClockTick):
+                for table, row in _event_rows(message):
+                    events.setdefault(table.name, (table, []))[1].append(row | _placed(position))
+        return (*found, *(Rows(table, _batch(table, rows)) for table, rows in events.values()))
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise InvalidEvent("invalid", f"no row can hold it: {error}") from error
-    return rows
+
+
+def _event_rows(event: ProducerHealth | ProducerStopped | Event) -> Iterator[tuple[Table, dict[str, Any]]]:
+    yield _TABLES[type(event)], event_row(event)
+    if isinstance(event, Action) and event.kind == "configure" and event.config_version is not None:
+        yield tables.CONFIG_VERSIONS, _config_version_row(event)
 
 
 def check_rows(batch: CheckBatch, position: Position) -> pa.RecordBatch:
@@ -208,15 +225,13 @@ def _config_version_row(action: Action) -> dict[str, Any]:
     }
 
 
-def _row(table: Table, row: Mapping[str, Any], position: Position) -> Rows:
-    placed = {
-        **row,
-        "log_epoch": position.epoch,
-        "log_partition": position.partition,
-        "log_offset": position.offset,
-    }
-    columns = [pa.array([placed[name]], kind) for name, kind in table.columns]
-    return Rows(table, pa.RecordBatch.from_arrays(columns, schema=table.schema))
+def _placed(position: Position) -> dict[str, Any]:
+    return {"log_epoch": position.epoch, "log_partition": position.partition, "log_offset": position.offset}
+
+
+def _batch(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    columns = [pa.array([row[name] for row in rows], kind) for name, kind in table.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def one_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

@@ -18,7 +18,7 @@ from analytics.errors import StoreRefusedError, StoreUnavailableError
 from analytics.insert import Inserter
 from analytics.marks import ClickHouseMarks
 from analytics.rollups import Rollups, note_touched
-from analytics.rows import one_table, rows_of
+from analytics.rows import one_table, rows_of_all
 from analytics.session import Session
 from analytics.settings import StoreSettings, WatchdogSettings
 from analytics.tables import LOG_TABLES
@@ -96,27 +96,39 @@ class Sink:
 
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """Turn messages into rows; one that cannot be used into a dead letter."""
-        return [out for message in messages for out in self._handle(message)]
+        refused: list[OutMessage] = []
+        good: list[tuple[LogMessage, CheckMessage | Event]] = []
+        for message in messages:
+            self._buffer.note(message)
+            try:
+                good.append((message, _decoded(message)))
+            except InvalidEvent as error:
+                refused += self._refused(message, error)
+        try:
+            self._add(*good)
+        except InvalidEvent:  # one of them: which one?
+            for one in good:
+                try:
+                    self._add(one)
+                except InvalidEvent as error:
+                    refused.append(dead_letter(one[0], error, group=GROUP))
+        return refused
 
-    def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        self._buffer.note(message)
-        try:
-            event = _decoded(message)
-        except InvalidEvent as error:
-            if message.topic == CHECKS:
-                _log.debug("skipped: detect writes its dead letter", place=str(message), reason=error.reason)
-                DEAD_LETTERS.labels(GROUP, error.reason).inc()
-                return ()
+    def _refused(self, message: LogMessage, error: InvalidEvent) -> Sequence[OutMessage]:
+        if message.topic != CHECKS:
             return (dead_letter(message, error, group=GROUP),)
-        try:
-            rows = rows_of(event, _position(message))
-        except InvalidEvent as error:
-            return (dead_letter(message, error, group=GROUP),)
-        if isinstance(event, CheckBatch):
-            note_touched(self._buffer.new.touched, message.partition, event)
-        for table, batch in rows:
-            self._buffer.new.batches.setdefault(table.name, []).append(batch)
+        _log.debug("skipped: detect writes its dead letter", place=str(message), reason=error.reason)
+        DEAD_LETTERS.labels(GROUP, error.reason).inc()
         return ()
+
+    def _add(self, *good: tuple[LogMessage, CheckMessage | Event]) -> None:
+        """Add the rows of decoded messages to what waits; none if one of them cannot be a row."""
+        new = self._buffer.new
+        for table, batch in rows_of_all((event, _position(message)) for message, event in good):
+            new.batches.setdefault(table.name, []).append(batch)
+        for message, event in good:
+            if isinstance(event, CheckBatch):
+                note_touched(new.touched, message.partition, event)
 
     def troubles(self) -> Sequence[str]:
         """See Group: rows that wait are told by how long nothing was kept."""

@@ -68,9 +68,12 @@ class GatedDetect(DetectGroup):
 
 
 class GatedSink(Sink):
-    """The group sink, as it is."""
+    """The group sink, as it is, without rollups of hours that are over: they are computed after the flow."""
 
     gate: Gate
+
+    async def run(self, publish: Publish) -> None:
+        """See Group."""
 
     def crowded(self) -> bool:
         """See Group."""

@@ -16,7 +16,7 @@ from analytics.buffer import Hour
 from analytics.errors import StoreUnavailableError
 from analytics.insert import DAY_US, Inserter
 from analytics.rollup_sql import HOUR_US
-from analytics.rollups import CLOSED_AFTER_US, Rollups, note_touched
+from analytics.rollups import CLOSED_AFTER_US, Mark, OpenMarks, Rollups, note_touched
 from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -326,3 +326,27 @@ def test_days_add_up_and_their_quantiles_are_near(session: Session, database: St
     for name, level in LEVELS:
         exact = good[int(level * len(good))]
         assert exact * (1 - 0.032) <= day[f"latency_{name}_us"] <= exact
+
+
+def test_marks_are_taken_in_the_order_of_the_stores_key_each_once() -> None:
+    """Over partitions, hour by hour; what is added meanwhile, or put back, is taken in its turn."""
+    marks, early, late = OpenMarks(), Hour(0, HOUR_AT_US), Hour(0, HOUR_AT_US + HOUR_US)
+    other = Hour(5, HOUR_AT_US)
+    marks.add(
+        [
+            Mark(hour, f"shop/{name}", 7)
+            for hour, names in ((early, "dbf"), (other, "ca"), (late, "a"))
+            for name in names
+        ]
+    )
+    first = marks.take(HOUR_AT_US, 2)
+    assert first == [Mark(other, "shop/a", 7), Mark(early, "shop/b", 7)]
+    marks.add([Mark(early, "shop/aa", 8), Mark(early, "shop/f", 9), *first])
+    assert marks.hours(HOUR_AT_US + 1) == {HOUR_AT_US: 6}
+    assert marks.take(HOUR_AT_US + HOUR_US, 9) == [Mark(late, "shop/a", 7)]
+    rest = []
+    while taken := marks.take(HOUR_AT_US, 2):
+        rest += [(mark.target, mark.touched_us) for mark in taken]
+    names = ["a", "aa", "b", "c", "d", "f", "f"]
+    assert rest == [(f"shop/{name}", at_us) for name, at_us in zip(names, (7, 8, 7, 7, 7, 7, 9), strict=True)]
+    assert marks.hours(HOUR_AT_US + 9 * HOUR_US) == {}

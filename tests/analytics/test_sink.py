@@ -136,6 +136,27 @@ async def test_a_message_that_cannot_be_used_becomes_a_dead_letter_in_the_store(
     assert row == {"id": letter.id, "source_topic": VERDICTS, "source_offset": 5, "reason": "malformed"}
 
 
+async def test_of_messages_that_come_together_one_that_no_row_can_hold_spoils_no_other(
+    session: Session, database: StoreSettings
+) -> None:
+    """It and what is no message become dead letters, in the log's own words; the others are rows, each once."""
+    sink = Sink(database, with_marks=False)
+    ticks = [NOW_US - tick * 1_000_000 for tick in range(5)]
+    values = [codec.encode(verdict("failing", at_us)) for at_us in ticks]
+    values[1] = codec.encode(verdict("failing", ticks[1], lateness_us=2**64))
+    values[3] = b"nonsense"
+    letters = [
+        codec.decode(out.topic, out.value)
+        for out in sink.handle(*(message(VERDICTS, value, offset) for offset, value in enumerate(values)))
+    ]
+    found = {(one.offset, one.reason) for one in letters if isinstance(one, DeadLetter)}
+    assert found == {(1, "invalid"), (3, "malformed")}
+    assert len(letters) == 2
+    assert await keep(sink) == {Place(VERDICTS, 0): 4}
+    stored = read(session, "SELECT tick_at, log_offset FROM verdicts ORDER BY log_offset")
+    assert [(row["tick_at"], row["log_offset"]) for row in stored] == [(ticks[place], place) for place in (0, 2, 4)]
+
+
 async def test_a_dead_letter_that_is_broken_itself_makes_one_more_and_no_loop(database: StoreSettings) -> None:
     """The letter about a broken letter is a good one."""
     sink = Sink(database, with_marks=False)
