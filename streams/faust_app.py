@@ -12,7 +12,7 @@ from producers.settings import LogSettings
 from streams.settings import WorkerSettings
 
 BUFFER_MESSAGES: Final = 64  # packed messages are about 130 KB each: Faust's 4096 would be 540 MB
-POLL_MESSAGES: Final = 32
+POLL_MESSAGES: Final = 128  # fetched at once: each fetch wakes two threads
 MAX_POLL_INTERVAL_S: Final = 30 * 86_400.0
 """How long reading may pause, for a store that is away: heartbeats show that we live.
 
