@@ -20,7 +20,7 @@ MAX_BYTES: Final = 4 * 1024**3
 """A payload that claims to unpack to more is refused."""
 
 DTYPES: Final = frozenset({"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f4", "<f8"})
-LEVEL: Final = 3  # zstandard's default: snapshots are taken every few seconds, speed counts
+LEVEL: Final = 1  # as small as 3, zstandard's default, and quicker: states are full of long equal runs
 
 
 class _Array(msgspec.Struct, frozen=True):
