@@ -45,11 +45,14 @@ def restarted(incidents: Incidents, installation: Installation) -> Incidents:
 
 
 @settings(max_examples=200, deadline=None)
-@given(installations(), st.integers(0, 2**32), st.integers(0, 200))
-def test_incidents_do_not_depend_on_who_sends_again_first(installation: Installation, seed: int, cut: int) -> None:
+@given(installations(), st.integers(0, 2**32), st.integers(0, 200), st.integers(0, 200))
+def test_incidents_do_not_depend_on_who_sends_again_first(
+    installation: Installation, seed: int, cut: int, lost_again: int
+) -> None:
     """Each partition's former judge sends all that the kept state lacks, and its new one goes on from before that ends.
 
-    The lateness is short: nobody is given up although some partitions come long after the others.
+    Then the log is lost once more, and each sends what the state of that moment lacks. The lateness is short: nobody is
+    given up although some partitions come long after the others.
     """
     installation = replace(installation, lateness_us=2 * INTERVAL_US)
     chooser = random.Random(seed)
@@ -68,12 +71,17 @@ def test_incidents_do_not_depend_on_who_sends_again_first(installation: Installa
         senders += [[one for slot in slots[lacking:lost_at] for one in slot]]
         senders += [[one for slot in slots[goes_on_at:] for one in slot]]
     incidents = restarted(before, installation)
+    for _ in range(lost_again):
+        if sending := [sender for sender in senders if sender]:
+            told += incidents.apply(chooser.choice(sending).pop(0), at_us=BEGAN_US)
+    incidents = restarted(incidents, installation)
     for message in interleaved(senders, chooser):
         told += incidents.apply(message, at_us=BEGAN_US)
-    told += incidents.finish()
-    expected = play(installation)
+    undisturbed = incidents_of(installation)
+    expected = [one for message in order for one in undisturbed.apply(message)]
     assert {one.id: one for one in told} == {one.id: one for one in expected}
     assert len(told) == len(expected)
+    assert incidents.finish() == undisturbed.finish()
 
 
 def two_ticks_of_failure() -> Installation:
@@ -96,6 +104,17 @@ def test_an_outage_is_not_opened_without_the_healthy_ticks_that_come_later() -> 
     # And with nothing lacking the rule is as sharp as ever.
     ill = replace(installation, rows={"shop/web": {"ams": "SSFFFFSSSSSS"}})
     assert [one.kind for one in play(ill) if one.effect == "opened"] == ["outage"]
+
+
+def test_what_lies_beyond_a_gap_is_known_in_the_next_log_too() -> None:
+    """It is in the kept state, so nobody sends it again: only what lies between has to come."""
+    installation = Installation(rows={"shop/web": {"ams": "SSSSSFFFFFFF"}}, partitions=1)
+    slots = slots_of(installation.messages()[0])
+    incidents = incidents_of(installation)
+    for part in (slots[:3], slots[5:9], [*slots[3:5], *slots[9:]]):
+        told = [one for slot in part for message in slot for one in incidents.apply(message, at_us=BEGAN_US)]
+        incidents = restarted(incidents, installation)
+    assert [one.kind for one in told if one.effect == "opened"] == ["outage"]
 
 
 def test_what_never_comes_is_waited_for_for_a_while_only() -> None:

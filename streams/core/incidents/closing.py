@@ -50,9 +50,8 @@ class Closing(msgspec.Struct, kw_only=True):
         return self.gathers_since_us is not None
 
     def begin_log(self, at_us: int) -> None:
-        """The log begins anew, with a message of this timestamp."""
+        """The log begins anew, with a message, at this time. What is held from the one before stays: it has come."""
         self.gathers_since_us = at_us
-        self.held = {}
 
     def close(self, summary: TickSummary, at_us: int) -> None:
         """Take note of a slot that a partition has closed.
