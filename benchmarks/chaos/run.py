@@ -258,7 +258,7 @@ def _weigh(found: Found, judged: Judged, stage: Stage, done: list[Done], expecte
     repeats, unexplained = evidence.repeated(found, ends_us)
     letters = query(deployment.store, "SELECT reason, source_topic, detail FROM dead_letters")
     proved = deployment.command("replay", "store", "check")
-    store_was_hit = any(one.fault.part == "store" for one in done)
+    store_was_hit = any(one.fault.name == "store" for one in done)
     quiet = (PAUSED, *expected.said, *((WITHOUT_STATE,) if store_was_hit else ()))
     wrong = {
         "every check stored once": evidence.completeness(found, play, expected.is_excused),
