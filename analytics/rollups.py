@@ -105,8 +105,9 @@ class OpenMarks:
             if known_us != from_us or not order:
                 hours = [hour for hour in self._by_hour if hour.from_us == from_us]
                 order = sorted(((target, hour) for hour in hours for target in self._by_hour[hour]), reverse=True)
-            chosen, rest = order[-most:], order[:-most]
-            self._order = (from_us, rest)
+                self._order = (from_us, order)
+            chosen = order[-most:]
+            del order[-most:]
             return [mark for target, hour in reversed(chosen) for mark in self._removed(hour, target)]
 
     def _removed(self, hour: Hour, target: str) -> list[Mark]:

@@ -9,10 +9,8 @@ parts are left, and the seconds of two questions over them. The last line is JSO
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,12 +18,10 @@ import psutil
 import pyarrow as pa
 
 from analytics.insert import Inserter
-from analytics.migrate import migrate
-from analytics.rows import one_table, rows_of_all
+from analytics.rows import one_table, rows_of
 from analytics.session import Session
 from analytics.tables import CHECKS
-from benchmarks.storage import messages, query_times
-from forewarn.embedded.store_process import StoreProcess
+from benchmarks.storage import fresh_store, messages, query_times
 from producers.codec import decode
 from producers.topics import Position
 
@@ -45,7 +41,7 @@ def inserts(rows: int) -> list[pa.Table]:
     for message in messages(TARGETS, rows, np.random.default_rng(1)):
         position = Position(epoch="benchmark", topic=message.topic, partition=message.partition, offset=message.offset)
         decoded = decode(message.value, log_timestamp_us=message.timestamp_us)
-        batches += [made.batch for made in rows_of_all([(decoded, position)])]
+        batches += [made.batch for made in rows_of(decoded, position)]
         if sum(batch.num_rows for batch in batches) >= ROWS_AN_INSERT:
             tables.append(one_table(batches, CHECKS.schema))
             batches = []
@@ -54,31 +50,25 @@ def inserts(rows: int) -> list[pa.Table]:
 
 def measure(base: int, tables: Sequence[pa.Table]) -> dict[str, float]:
     """Return what one base costs."""
-    with tempfile.TemporaryDirectory(prefix="forewarn-merges-") as directory:
-        store = StoreProcess(Path(directory) / "store")
-        store.start()
-        try:
-            migrate(store.settings)
-            session = Session(store.settings)
-            with session.client() as client:
-                client.command(f"ALTER TABLE checks_log MODIFY SETTING merge_selector_base = {base:d}")
-            assert store.pid is not None
-            process, inserter = psutil.Process(store.pid), Inserter(session)
-            before_s = _cpu_s(process)
-            for table in tables:
-                inserter.insert(CHECKS, table)
-                time.sleep(PAUSE_S)
-            inserting_s = _cpu_s(process) - before_s
-            _settle(session)
-            spent_s = _cpu_s(process) - before_s
-            with session.client() as client:
-                parts = "SELECT count() FROM system.parts WHERE active AND table = 'checks_log'"
-                written = "SELECT sum(value) FROM system.events WHERE event = 'MergeWrittenRows'"
-                left, merged = (int(client.query(sql).result_rows[0][0]) for sql in (parts, written))
-            asked = query_times(session)
-            session.close()
-        finally:
-            store.stop()
+    with fresh_store() as store:
+        session = Session(store.settings)
+        with session.client() as client:
+            client.command(f"ALTER TABLE checks_log MODIFY SETTING merge_selector_base = {base:d}")
+        assert store.pid is not None
+        process, inserter = psutil.Process(store.pid), Inserter(session)
+        before_s = _cpu_s(process)
+        for table in tables:
+            inserter.insert(CHECKS, table)
+            time.sleep(PAUSE_S)
+        inserting_s = _cpu_s(process) - before_s
+        _settle(session)
+        spent_s = _cpu_s(process) - before_s
+        with session.client() as client:
+            parts = "SELECT count() FROM system.parts WHERE active AND table = 'checks_log'"
+            written = "SELECT sum(value) FROM system.events WHERE event = 'MergeWrittenRows'"
+            left, merged = (int(client.query(sql).result_rows[0][0]) for sql in (parts, written))
+        asked = query_times(session)
+        session.close()
     rows = sum(table.num_rows for table in tables)
     return {
         "base": base,

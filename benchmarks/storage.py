@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -38,6 +39,19 @@ PARTITIONS = 12
 PHASE_SHARES = {"dns": 0.05, "connect": 0.15, "tls": 0.3, "wait": 0.45, "transfer": 0.05}
 DAY_US = 86_400_000_000
 MONTH_DAYS = 30
+
+
+@contextmanager
+def fresh_store() -> Iterator[StoreProcess]:
+    """Start an embedded store in a directory of its own, its tables made; both are gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="forewarn-store-") as directory:
+        store = StoreProcess(Path(directory) / "store")
+        store.start()
+        try:
+            migrate(store.settings)
+            yield store
+        finally:
+            store.stop()
 
 
 def messages(targets: int, rows: int, random: np.random.Generator) -> Iterator[LogMessage]:
@@ -176,20 +190,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute")
     wanted = 200_000 if parser.parse_args().quick else 2_000_000
-    with tempfile.TemporaryDirectory(prefix="forewarn-storage-") as directory:
-        store = StoreProcess(Path(directory) / "store")
-        store.start()
-        try:
-            migrate(store.settings)
-            session = Session(store.settings)
-            log = list(messages(100, wanted, np.random.default_rng(1)))
-            wire_bytes = sum(len(message.value) for message in log)
-            spent = asyncio.run(fill(store.settings, log))
-            found = measure(session)
-            found |= query_times(session)
-            session.close()
-        finally:
-            store.stop()
+    with fresh_store() as store:
+        session = Session(store.settings)
+        log = list(messages(100, wanted, np.random.default_rng(1)))
+        wire_bytes = sum(len(message.value) for message in log)
+        spent = asyncio.run(fill(store.settings, log))
+        found = measure(session)
+        found |= query_times(session)
+        session.close()
     rows = found["rows"]
     result = {
         "benchmark": "storage",

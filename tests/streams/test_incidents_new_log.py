@@ -36,6 +36,13 @@ def slots_of(messages: list[Message]) -> list[list[Message]]:
     return slots[:-1]
 
 
+def after(installation: Installation, slots: list[list[Message]]) -> Incidents:
+    """What is known after these slots, of which nothing is told."""
+    incidents = incidents_of(installation)
+    assert [one for slot in slots for message in slot for one in incidents.apply(message)] == []
+    return incidents
+
+
 def restarted(incidents: Incidents, installation: Installation) -> Incidents:
     """What is restored from the last kept state, at the beginning of another log."""
     again = incidents_of(installation)
@@ -93,10 +100,7 @@ def test_an_outage_is_not_opened_without_the_healthy_ticks_that_come_later() -> 
     """As a run of `benchmarks.chaos` saw it: the new judge's ticks come first, the healthy one between after them."""
     installation = two_ticks_of_failure()
     slots = slots_of(installation.messages()[0])
-    before = incidents_of(installation)
-    for slot in slots[:4]:
-        assert [one for message in slot for one in before.apply(message)] == []
-    incidents = restarted(before, installation)
+    incidents = restarted(after(installation, slots[:4]), installation)
     told = [one for slot in slots[5:] for message in slot for one in incidents.apply(message, at_us=BEGAN_US)]
     assert told == []
     told = [one for message in slots[4] for one in incidents.apply(message, at_us=BEGAN_US)]
@@ -121,11 +125,7 @@ def test_what_never_comes_is_waited_for_for_a_while_only() -> None:
     """The former judge's disk is gone: what is beyond the gap is judged after all, by the timestamps of the log."""
     installation = Installation(rows={"shop/web": {"ams": "SSSSSFFFFFFF"}}, partitions=1)
     slots = slots_of(installation.messages()[0])
-    before = incidents_of(installation)
-    for slot in slots[:3]:
-        for message in slot:
-            before.apply(message)
-    incidents = restarted(before, installation)
+    incidents = restarted(after(installation, slots[:3]), installation)
 
     def told(messages: list[Message], at_us: int) -> list[Incident]:
         return [one for message in messages for one in incidents.apply(message, at_us=at_us)]
@@ -170,11 +170,7 @@ def test_forecasts_of_a_new_log_are_told_in_order() -> None:
         rows={"shop/web": {"ams": "SSSSSSSS"}}, forecasts={"shop/web": "  dddddd"}, partitions=1
     )
     slots = slots_of(installation.messages()[0])
-    before = incidents_of(installation)
-    for slot in slots[:2]:
-        for message in slot:
-            before.apply(message)
-    incidents = restarted(before, installation)
+    incidents = restarted(after(installation, slots[:2]), installation)
     rest = [message for number in (3, 4, 2, 5) for message in slots[number]]
     told = [one for message in rest for one in incidents.apply(message, at_us=BEGAN_US)]
     assert told == play(installation)[: len(told)]
