@@ -1,8 +1,8 @@
 """Inserts that are proved: what was sent is counted in the store, and what is not there is sent again.
 
 An answer of 200 and its `written_rows` count what a server read, not what lies in the table: a broken decoder once
-stored a third of the rows and answered 200. So after each insert the rows that carry its stamp are counted: a sink gives
-it to no other insert, so as many as were sent are those that were sent. If they are not as many, a merge may have
+stored a third of the rows and answered 200. So after each insert the rows that carry its stamp are counted: a sink
+gives it to no other insert, so as many as were sent are those that were sent. If they are not as many, a merge may have
 replaced some by rows of the same identity: then the distinct keys are counted, then each key is looked for whatever its
 stamp, and what is not there at all is inserted again and alarmed.
 """
