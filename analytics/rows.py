@@ -76,8 +76,9 @@ def rows_of(message: CheckMessage | Event, position: Position) -> tuple[Rows, ..
 
 
 def rows_of_all(messages: Iterable[Read]) -> tuple[Rows, ...]:
-    """Return the rows that decoded messages become: none for a clock event, those of two tables for an accepted config.
+    """Return the rows that decoded messages become: those of two tables for an accepted config, none for a clock event.
 
+    None for a summary that may count a part of its checks either: it would replace the one that counts them all.
     Events of a table become one batch: most of what a batch costs is its columns, however few rows are in it.
 
     Args:
@@ -92,7 +93,7 @@ def rows_of_all(messages: Iterable[Read]) -> tuple[Rows, ...]:
         for message, position in messages:
             if isinstance(message, CheckBatch):
                 found.append(Rows(tables.CHECKS, check_rows(message, position)))
-            elif not isinstance(message, ClockTick):
+            elif not isinstance(message, ClockTick) and not (isinstance(message, TickSummary) and message.partial):
                 for table, row in _event_rows(message):
                     events.setdefault(table.name, (table, []))[1].append(row | _placed(position))
         return (*found, *(Rows(table, _batch(table, rows)) for table, rows in events.values()))
@@ -195,6 +196,7 @@ def event_row(event: ProducerHealth | ProducerStopped | Event) -> dict[str, Any]
     if "reasons" in row:
         row["reasons"] = [_reason(reason) for reason in row["reasons"]]
     if isinstance(event, TickSummary):
+        del row["partial"]  # such a one is no row
         counts = event.locations
         row["locations"] = [count.location for count in counts]
         row["reported"] = [count.reported for count in counts]

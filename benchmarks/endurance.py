@@ -110,7 +110,7 @@ class Month:
         expected = ProbeExpectation(interval_us=INTERVAL_US, locations=("home",))
         config = Expectations(probes={(name, "http"): expected for name in names})
 
-        def make(_partition: int, _ours: Sequence[Assigned]) -> IncidentsPart:
+        def make(*_: object) -> IncidentsPart:
             return IncidentsPart(Incidents(IncidentPolicy(), config, partitions=1))
 
         rules = Rules(code=INCIDENTS_CODE, make=make, from_log=True, with_marks=True)

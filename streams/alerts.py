@@ -26,7 +26,7 @@ from streams.local_state import LocalStateStore
 from streams.log_range import KafkaRange, LogRange
 from streams.policy import AlertPolicy, Channel
 from streams.settings import WorkerSettings
-from streams.state_group import StateGroup
+from streams.state_group import LocalCopies, StateGroup
 from streams.worker import run_worker
 
 GROUP: Final = "alerts"
@@ -99,12 +99,12 @@ class AlertsGroup(StateGroup):
         *,
         partitions: int,
         store: StateStore,
-        local: StateStore,
+        local: LocalCopies,
         log_range: LogRange,
         marks: KeptMarks | None = None,
         skip_gaps: bool = False,
     ) -> None:
-        def make(_partition: int, _places: Sequence[Assigned]) -> AlertsPart:
+        def make(*_: object) -> AlertsPart:
             return AlertsPart(policy, partitions=partitions)
 
         rules = Rules(code=CODE, make=make, from_log=True, skip_gaps=skip_gaps, with_marks=marks is not None)

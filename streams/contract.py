@@ -154,6 +154,9 @@ class TickSummary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     Attributes:
         slot_us: Start of the slot, a multiple of `width_us`.
         closed_through_us: Every tick of this partition at or before this is judged and published.
+        locations: What each reported.
+        partial: Who tells it began without the state, and may have seen a part of the slot's checks only. It says how
+            far the partition is; its counts are not stored.
     """
 
     v: int
@@ -163,6 +166,7 @@ class TickSummary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     width_us: int
     closed_through_us: int
     locations: list[LocationCount]
+    partial: bool = False
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,8 +27,8 @@ from streams.local_state import LocalStateStore
 from streams.log_range import KafkaRange, LogRange
 from streams.policy import DetectPolicy, Expectations
 from streams.settings import WorkerSettings
-from streams.starts import Start
-from streams.state_group import StateGroup
+from streams.starts import How, Start
+from streams.state_group import LocalCopies, StateGroup
 from streams.worker import run_worker
 
 GROUP = "detect"
@@ -76,24 +76,19 @@ class DetectGroup(StateGroup):
         *,
         partitions: int,
         store: StateStore,
-        local: StateStore,
+        local: LocalCopies,
         log_range: LogRange,
         history: History | None = None,
         marks: KeptMarks | None = None,
         skip_gaps: bool = False,
     ) -> None:
-        def make(partition: int, _places: Sequence[Assigned]) -> DetectPart:
+        def make(partition: int, _places: Sequence[Assigned], how: How) -> DetectPart:
             detector = Detector(policy, expectations, partition=partition, partitions=partitions)
-            return DetectPart(detector, partition)
-
-        def make_provisional(partition: int, _places: Sequence[Assigned]) -> DetectPart:
-            detector = Detector(policy, expectations, partition=partition, partitions=partitions)
-            return DetectPart(detector, partition, provisional=True)
+            return DetectPart(detector, partition, how=how)
 
         rules = Rules(
             code=CODE,
             make=make,
-            make_provisional=make_provisional,
             skip_gaps=skip_gaps,
             with_marks=marks is not None,
         )
@@ -139,16 +134,18 @@ def _clock_event(partition: int, at_us: int) -> OutMessage:
 class DetectPart:
     """The Detector of one partition: messages in, messages out."""
 
-    def __init__(self, detector: Detector, partition: int, *, provisional: bool = False) -> None:
+    def __init__(self, detector: Detector, partition: int, *, how: How = How.ANEW) -> None:
         """Make one.
 
         Args:
             detector: Does the work.
             partition: Which one it is.
-            provisional: It must do without what is normal: only what is sure without that is published.
+            how: It begins. Provisionally it must do without what is normal: only what is sure without that is
+                published. And where there was a state once, what that one has taken in does not come again.
         """
         self._detector = detector
-        self._provisional = provisional
+        self._provisional = how is How.PROVISIONAL
+        self._misses_some = how in {How.PROVISIONAL, How.CHANGED, How.LOST}  # until the first message
         self._judged = telemetry.CHECKS_JUDGED.labels(str(partition))
         self._late = telemetry.CHECKS_LATE.labels(str(partition))
         self._redelivered = telemetry.CHECKS_REDELIVERED.labels(str(partition))
@@ -165,6 +162,9 @@ class DetectPart:
         for message in messages:
             if message.offset == 0:
                 self._detector.begin_log()
+            if self._misses_some:
+                self._detector.begin_late(message.timestamp_us)
+                self._misses_some = False
             try:
                 event = checks_codec.decode(message.value, log_timestamp_us=message.timestamp_us)
             except InvalidEvent as error:

@@ -12,7 +12,7 @@ from streams.contract import Incident, StateStore, TickSummary, Verdict
 from streams.core.incidents.incidents import CODE, Incidents
 from streams.core.snapshot import Frozen
 from streams.dead_letters import dead_letter
-from streams.group import Assigned, LogMessage, OutMessage, Publish
+from streams.group import LogMessage, OutMessage, Publish
 from streams.keeper import Rules
 from streams.kept_marks import Marks
 from streams.local_state import LocalStateStore
@@ -43,7 +43,7 @@ def run(
         settle_ticks: Of the DetectPolicy: no threshold of `policy` may count further than detection publishes.
     """
 
-    def make(_partition: int, _places: Sequence[Assigned]) -> IncidentsPart:
+    def make(*_: object) -> IncidentsPart:
         return IncidentsPart(Incidents(policy, expectations, partitions=log.partitions, settle_ticks=settle_ticks))
 
     local = LocalStateStore(worker.data_dir / "snapshots")

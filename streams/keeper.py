@@ -108,7 +108,8 @@ class _Owned:
     cut_turn: int = 0
 
 
-Make = Callable[[int, Sequence[Assigned]], Part]
+Make = Callable[[int, Sequence[Assigned], How], Part]
+"""Makes the empty part of a partition and its places, that begins so; LOADED: it is about to be restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,6 @@ class Rules:
     Attributes:
         code: Version of the state's form.
         make: Makes an empty part.
-        make_provisional: The same for one that must do without the true state; None: `make`.
         from_log: The log alone makes a whole state (its messages are few); else a lost one begins where it was
             committed, and learns elsewhere.
         skip_gaps: What is missing and nowhere is skipped, because a person asked for it.
@@ -127,7 +127,6 @@ class Rules:
 
     code: str
     make: Make
-    make_provisional: Make | None = None
     from_log: bool = False
     skip_gaps: bool = False
     with_marks: bool = False
@@ -185,7 +184,7 @@ class Keeper:
         refused: list[tuple[Snapshot, str]] = []
         too_old: Start | None = None
         for snapshot in sorted(found, key=lambda one: age(one, ours), reverse=True):
-            part = self._rules.make(number, ours)
+            part = self._rules.make(number, ours, How.LOADED)
             why = self._refusal(part, snapshot)
             if why is not None:
                 refused.append((snapshot, why))
@@ -219,9 +218,6 @@ class Keeper:
         self, how: How, number: int, ours: Sequence[Assigned], refused: Sequence[tuple[Snapshot, str]]
     ) -> Start:
         """Begin without a snapshot: at the committed offsets, or with all that the log has before them."""
-        make = self._rules.make
-        if how is How.PROVISIONAL and self._rules.make_provisional is not None:
-            make = self._rules.make_provisional
         missing = between(ours, {one.place: -1 for one in ours})
         reached = {one.place: (one.committed or 0) - 1 for one in ours}
         gaps, again = missing, {}
@@ -233,7 +229,9 @@ class Keeper:
                 if one.place in missing and one.first <= missing[one.place][1]
             }
             reached |= {place: first - 1 for place, (first, _) in again.items()}
-        return Start(how, make(number, ours), None, reached, again, gaps, tuple(refused))
+        if how is How.ANEW and (refused or gaps or again):
+            how = How.LOST
+        return Start(how, self._rules.make(number, ours, how), None, reached, again, gaps, tuple(refused))
 
     def own(self, number: int, ours: Sequence[Assigned], start: Start, stored: Sequence[Snapshot]) -> None:
         """Own a partition from now on. What must be read again is then handed to `handle`, its outputs to nobody.

@@ -1,7 +1,8 @@
 """The copy of the snapshots in a worker's own directory: three a partition, checksummed, whole or not there."""
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,20 @@ class LocalStateStore:
         except OSError as error:
             raise TransientError(f"cannot read {error.filename}: {error.strerror or error}") from error
         return found
+
+    def keep_only(self, group: str, partitions: Collection[int]) -> None:
+        """Drop the copies of all other partitions.
+
+        Raises:
+            TransientError: The directory cannot be changed.
+        """
+        kept = {str(partition) for partition in partitions}
+        try:
+            for folder in (self._directory / group).glob("*"):
+                if folder.name not in kept:
+                    shutil.rmtree(folder)
+        except OSError as error:
+            raise TransientError(f"cannot remove {error.filename}: {error.strerror or error}") from error
 
     def _folder(self, group: str, partition: int) -> Path:
         return self._directory / group / str(partition)

@@ -47,12 +47,13 @@ class How(enum.Enum):
     LOADED = "from a snapshot"
     SKIPPING = "from a snapshot, and what is missing is skipped: a person asked for it"
     ANEW = "without a snapshot"
+    LOST = "without a snapshot of what was committed once"
     CHANGED = "without a snapshot: all that there are have another form"
     PROVISIONAL = "without the store: nothing is kept"
     HALTED = "not at all: something is missing"
 
 
-RUNNING: Final = frozenset({How.LOADED, How.SKIPPING, How.ANEW, How.CHANGED})
+RUNNING: Final = frozenset({How.LOADED, How.SKIPPING, How.ANEW, How.LOST, How.CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,6 @@ class Start:
     again: Mapping[Place, tuple[int, int]]
     gaps: Mapping[Place, tuple[int, int]]
     refused: tuple[tuple[Snapshot, str], ...]
-
-    @property
-    def lost(self) -> bool:
-        """Whether something was committed once, and it begins without a snapshot of that."""
-        return self.how is How.ANEW and (bool(self.refused) or bool(self.gaps) or bool(self.again))
 
 
 def included(snapshot: Snapshot, ours: Sequence[Assigned]) -> dict[Place, int]:

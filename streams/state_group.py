@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 from producers import telemetry
 from producers.away import Away
@@ -31,6 +31,17 @@ LOOK_AGAIN_S: Final = 5.0
 log_line = telemetry.logger(__name__)
 
 
+class LocalCopies(StateStore, Protocol):
+    """The copies of snapshots in the worker's own directory."""
+
+    def keep_only(self, group: str, partitions: Collection[int]) -> None:
+        """Drop the copies of all other partitions.
+
+        Raises:
+            TransientError: The directory cannot be changed.
+        """
+
+
 class StateGroup:
     """Keeps its parts' states in the store and in a local copy, and lets the offset of the oldest kept be committed.
 
@@ -47,7 +58,7 @@ class StateGroup:
         rules: Rules,
         *,
         store: StateStore,
-        local: StateStore,
+        local: LocalCopies,
         log_range: LogRange,
         marks: KeptMarks | None = None,
     ) -> None:
@@ -74,6 +85,7 @@ class StateGroup:
         )
         self._written_marks: dict[Key, Mark] = {}
         self._keeper = Keeper(name, rules, now_us=_now_us)
+        self._forgetful = rules.with_marks
         self._incomplete: dict[int, tuple[Start, Sequence[Assigned]]] = {}
         self._asks_store: int | None = None  # the one partition that asks a store that was away whether it is back
         self._turn = 0
@@ -154,6 +166,8 @@ class StateGroup:
         by_number: dict[int, list[Assigned]] = {}
         for one in places:
             by_number.setdefault(one.place.partition, []).append(one)
+        if self._forgetful:
+            await self._drop_copies_of_others(by_number)
         starts = {number: await self._load(number, ours) for number, ours in by_number.items()}
         for number, (start, stored) in starts.items():
             if start.how not in RUNNING:
@@ -164,6 +178,13 @@ class StateGroup:
         for start, _ in starts.values():
             await self._read_again(start, places)
         return self._keeper.positions
+
+    async def _drop_copies_of_others(self, ours: Collection[int]) -> None:
+        """Drop copies of what another worker has now: once that log is forgotten nothing would say how old they are."""
+        try:
+            await in_thread(lambda: self._local.keep_only(self.name, ours))
+        except TransientError as error:
+            self._local_away.failed(error)
 
     async def _load(self, number: int, ours: Sequence[Assigned]) -> tuple[Start, Sequence[Snapshot]]:
         """Return what a partition begins with, and the snapshots that the store has of it."""
@@ -218,7 +239,7 @@ class StateGroup:
             telemetry.SNAPSHOTS.labels(self.name, "changed").inc()
             why = start.refused[0][1]
             log_line.warning("a new form of the state: it begins from what is stored", **about, why=why, again=again)
-        elif start.lost:
+        elif start.how is How.LOST:
             telemetry.SNAPSHOTS.labels(self.name, "lost").inc()
             log_line.error("a state is lost: it begins from what is stored and in the log", **about, again=again)
         elif start.source is not None:

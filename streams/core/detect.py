@@ -167,6 +167,10 @@ class Detector:
             state.gathers_since_us = FOREVER
             state.await_all(own)
 
+    def begin_late(self, at_us: int) -> None:
+        """Say that of checks before this time some may never come, to a detector that begins without their state."""
+        self._state.summaries.whole_from_us = at_us
+
     def baselines(self) -> dict[tuple[str, str, str], float]:
         """Return the latency that is normal by (target, probe, location), microseconds; none while it warms up."""
         state = self._state

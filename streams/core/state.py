@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-15"
+CODE: Final = "detect-16"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -138,6 +138,7 @@ class State:
                 self.gathers_since_us,
                 self.summaries.next_us,
                 int(self.summaries.told),
+                self.summaries.whole_from_us,
             ],
             "details": list(self.details.items()),
             "counts": [
@@ -201,8 +202,9 @@ class State:
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
-        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, next_us, told = meta["numbers"]
-        self.summaries.next_us, self.summaries.told = next_us, bool(told)
+        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, *of_summaries = meta["numbers"]
+        next_us, told, whole_from_us = of_summaries
+        self.summaries.next_us, self.summaries.told, self.summaries.whole_from_us = next_us, bool(told), whole_from_us
         self.details = dict(meta["details"])
         for slot_us, location, reported, failed in meta["counts"]:
             self.summaries.counts.setdefault(slot_us, {})[location] = (reported, failed)

@@ -18,6 +18,7 @@ class Summaries:
     Attributes:
         next_us: Start of the next slot to tell; NEVER before anything happened.
         told: A slot was told. Until then what comes may begin earlier than what came first.
+        whole_from_us: Of slots that begin before it only a part of their checks may have come.
         counts: (reported, failed) by slot start and location number.
     """
 
@@ -26,6 +27,7 @@ class Summaries:
         self._partition = partition
         self.next_us = NEVER
         self.told = False
+        self.whole_from_us = NEVER
         self.counts: dict[int, dict[int, tuple[int, int]]] = {}
 
     def begin(self, at_us: int) -> None:
@@ -94,4 +96,5 @@ class Summaries:
             locations=[
                 LocationCount(location=name, reported=reported, failed=failed) for name, reported, failed in named
             ],
+            partial=slot_us < self.whole_from_us,
         )

@@ -17,7 +17,7 @@ from producers.errors import InvalidEvent
 from producers.topics import ACTIONS, CHECKS
 from streams import codec
 from streams.codec import Event
-from streams.contract import Action, DeadLetter, Verdict
+from streams.contract import Action, DeadLetter, TickSummary, Verdict
 from tests.analytics.messages import NOW_US, batch, events, place, read, rich_batch, verdict, without
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,6 +135,14 @@ def _topic_of(path: Path) -> str:
 def test_a_clock_event_is_no_row() -> None:
     """It says what time it is to detect; the summaries are what is stored of it."""
     assert rows_of(ClockTick(v=1, partition=0, at_us=NOW_US), place()) == ()
+
+
+def test_a_summary_that_may_count_a_part_of_its_checks_is_no_row() -> None:
+    """It would replace the one that counts all of them."""
+    [summary] = [event for event in events() if isinstance(event, TickSummary)]
+    [rows] = rows_of(summary, place())
+    assert rows.table is tables.VERDICT_SUMMARIES
+    assert rows_of(msgspec.structs.replace(summary, partial=True), place()) == ()
 
 
 def test_an_accepted_config_is_an_action_and_a_numbered_version(session: Session) -> None:

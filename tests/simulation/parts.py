@@ -7,7 +7,7 @@ from typing import Final
 
 from analytics.buffer import Buffer, Buffered
 from streams.contract import Snapshot
-from streams.group import Assigned, LogMessage, OutMessage, Place
+from streams.group import LogMessage, OutMessage, Place
 from streams.keeper import TOGETHER_BYTES, Keeper, Rules, StateCut
 
 CHECKS: Final = "checks"
@@ -61,7 +61,7 @@ class SimDetect:
     """The part of a state's group that does not wait; the world saves what it cuts."""
 
     def __init__(self, now_us: "Clock", *, forgetful: bool, skip_gaps: bool) -> None:
-        def make(_number: int, _ours: Sequence[Assigned]) -> SimPart:
+        def make(*_: object) -> SimPart:
             return SimPart()
 
         rules = Rules(code=CODE, make=make, skip_gaps=skip_gaps, with_marks=forgetful)

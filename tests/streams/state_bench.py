@@ -147,6 +147,10 @@ class Bench:
         one = Assigned(place=PLACE, epoch=epoch, committed=committed, end=1000, first=first)
         return (await self.group.assign([one])).get(PLACE)
 
+    async def assign_nothing(self) -> None:
+        """Another worker has the place."""
+        assert not await self.group.assign([])
+
     def take(self, *offsets: int, epoch: str = "e1", outbox: str | None = None) -> None:
         """Take in messages, of an outbox or of nobody's."""
         headers = () if outbox is None else (("outbox", outbox.encode()),)

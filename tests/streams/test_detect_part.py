@@ -1,14 +1,17 @@
 """What detection makes of messages as they are read from a log."""
 
+import pytest
+
 from producers import codec as checks_codec
 from producers import topics
 from producers.contract import VERSION, Check, ClockTick, Outcome
 from streams import codec
-from streams.contract import Verdict
+from streams.contract import TickSummary, Verdict
 from streams.core.detect import Detector
 from streams.detect import DetectPart
 from streams.group import LogMessage
 from streams.policy import DetectPolicy
+from streams.starts import How
 from tests.streams.timelines import INTERVAL, START, TARGET, expectations
 
 PLACES = ("ams", "fra", "nyc")
@@ -38,21 +41,27 @@ def clock_event(tick: int) -> bytes:
     return checks_codec.encode(ClockTick(v=VERSION, partition=0, at_us=START + tick * INTERVAL))
 
 
-def judged(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0) -> list[Verdict]:
-    """Let the part handle a log from an offset on, and return its verdicts."""
-    told = []
+def told(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0, at_us: int) -> list[codec.Event]:
+    """Let the part handle a log from an offset on, written at one time, and return all that it tells."""
+    found = []
     for offset, value in enumerate(log, first_offset):
         message = LogMessage(
             epoch=epoch,
             topic=topics.CHECKS,
             partition=0,
             offset=offset,
-            timestamp_us=START + 3_600_000_000,
+            timestamp_us=at_us,
             key=None,
             value=value,
         )
-        told += [codec.decode(out.topic, out.value) for out in part.handle(message)]
-    return [one for one in told if isinstance(one, Verdict)]
+        found += [codec.decode(out.topic, out.value) for out in part.handle(message)]
+    return found
+
+
+def judged(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0) -> list[Verdict]:
+    """Let the part handle a log from an offset on, and return its verdicts."""
+    events = told(part, log, epoch=epoch, first_offset=first_offset, at_us=START + 3_600_000_000)
+    return [one for one in events if isinstance(one, Verdict)]
 
 
 def verdict_of_the_bad_tick(*, next_offset: int) -> str:
@@ -62,15 +71,47 @@ def verdict_of_the_bad_tick(*, next_offset: int) -> str:
     judged(part, [clock_event(0), *known, clock_event(19)], epoch="1")
     again = [batch(location, tick) for tick in range(18, 30) for location in ("fra", "nyc")]
     again += [batch("ams", tick) for tick in range(18, 30)]
-    [told] = {
+    [verdict] = {
         one.verdict
         for one in judged(part, again, epoch="2", first_offset=next_offset)
         if one.tick_us == START + BAD_TICK * INTERVAL
     }
-    return told
+    return verdict
 
 
 def test_in_a_log_that_begins_anew_all_locations_are_waited_for() -> None:
     """The first message of a log says that it is a new one; in a log that goes on who is late stays late."""
     assert verdict_of_the_bad_tick(next_offset=0) == "failing"
     assert verdict_of_the_bad_tick(next_offset=60) == "degraded"
+
+
+@pytest.mark.parametrize("how", [How.PROVISIONAL, How.CHANGED, How.LOST])
+def test_what_began_without_its_state_says_which_slots_it_may_have_seen_in_part(how: How) -> None:
+    """Those that began before its first message was written: what the lost state had taken in does not come again."""
+    late_from = 4
+    log = [clock_event(0), *(batch(place, tick) for tick in range(12) for place in PLACES), clock_event(12)]
+    summaries = {}
+    for begins in (how, How.LOADED, How.ANEW):
+        part = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0, how=begins)
+        events = told(part, log, epoch="1", at_us=START + late_from * INTERVAL)
+        summaries[begins] = [one for one in events if isinstance(one, TickSummary)]
+    partial = [one.slot_us for one in summaries[how] if one.partial]
+    assert partial == [one.slot_us for one in summaries[how] if one.slot_us < START + late_from * INTERVAL]
+    assert len(partial) > 1
+    assert {one.slot_us: one.locations for one in summaries[how]} == {
+        one.slot_us: one.locations for one in summaries[How.ANEW]
+    }
+    assert not any(one.partial for begins in (How.LOADED, How.ANEW) for one in summaries[begins])
+
+
+def test_which_slots_are_seen_in_part_outlives_a_restart() -> None:
+    """It is part of the state."""
+    log = [clock_event(0), *(batch(place, tick) for tick in range(12) for place in PLACES)]
+    part = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0, how=How.CHANGED)
+    told(part, log, epoch="1", at_us=START + 100 * INTERVAL)
+    after = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0, how=How.LOADED)
+    after.restore(part.freeze().pack())
+    events = told(after, [clock_event(30)], epoch="1", first_offset=len(log), at_us=START + 100 * INTERVAL)
+    summaries = [one for one in events if isinstance(one, TickSummary)]
+    assert summaries
+    assert all(one.partial for one in summaries)

@@ -136,7 +136,7 @@ async def test_the_incidents_worker_says_by_the_clock_that_nothing_is_judged_and
 ) -> None:
     """All detect workers may be dead: then no message comes that could cause it."""
 
-    def make(_partition: int, _places: object) -> IncidentsPart:
+    def make(*_: object) -> IncidentsPart:
         return IncidentsPart(Incidents(IncidentPolicy(), Expectations(), partitions=1))
 
     local = LocalStateStore(tmp_path)

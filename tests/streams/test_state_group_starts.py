@@ -147,6 +147,24 @@ async def test_in_another_log_the_state_goes_on_and_all_messages_are_read(tmp_pa
     assert await Bench(tmp_path).assign(epoch="e2") == 0
 
 
+async def test_a_copy_of_what_another_worker_had_meanwhile_is_nothing_to_begin_another_log_with(tmp_path: Path) -> None:
+    """Its log is forgotten and the store is away: nobody could tell that it is old."""
+    bench = Bench(tmp_path)
+    await bench.assign()
+    bench.take(0)
+    await bench.keep()
+    await bench.assign_nothing()
+    other = Bench(tmp_path, local_name="other machine")
+    await other.assign()
+    other.take(1)
+    await other.keep()
+    bench.store.away = other.store.away = True
+    assert await bench.assign(epoch="e2") == -1
+    assert "without its state" in bench.group.troubles()[0]
+    assert await other.assign(epoch="e2") == -1
+    assert other.taken == [0, 1]
+
+
 async def test_a_state_of_another_form_begins_anew_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
