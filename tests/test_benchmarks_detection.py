@@ -1,5 +1,6 @@
 """The benchmark of injected faults: what it makes is what it says, and its scorer counts as it should."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_both_systems_tell_a_crash_and_nothing_else(material: Material) -> None:
     scenario = make(material, small("crash", targets=4, days=2.0), seed=8, number=0)
     for system in (forewarn, three_failures):
         score = Score()
-        score.add(scenario, system(scenario))
+        score.add(scenario, system(scenario), without=())
         assert score.faults["crash"].unseen == 0
         assert score.false_pages == 0
 
@@ -195,10 +196,10 @@ def alarm(at_h: float, *, page_h: float | None = None, outage_h: float | None = 
     )
 
 
-def scored(scenario: Scenario, *alarms: Alarm) -> Score:
-    """Return the score of these alarms."""
+def scored(scenario: Scenario, *alarms: Alarm, without: Sequence[Alarm] = ()) -> Score:
+    """Return the score of these alarms; `without` the traps of the whole installation those are said."""
     score = Score()
-    score.add(scenario, alarms)
+    score.add(scenario, alarms, without=without)
     return score
 
 
@@ -249,12 +250,58 @@ def test_warnings_in_a_trap_count_for_the_trap_and_others_are_false() -> None:
     assert (score.false_warnings, score.false_pages) == (1, 1)
 
 
-def test_clean_time_is_what_lies_outside_faults_and_traps_and_an_hour_after_them() -> None:
-    """Ten days less hours 50 to 63 and 62 to 71: together 21."""
-    trap = Trap(
-        target=None, location="fra", kind="network", start_us=START_US + 62 * HOUR_US, end_us=START_US + 70 * HOUR_US
-    )
-    scenario = target_of(fault_at(50, 60, 62), traps=(trap,))
+def trap_at(kind: str, start_h: float, end_h: float, *, target: str | None = None) -> Trap:
+    """Return a trap of this target, or of the installation at one location."""
+    location = "fra" if target is None else None
+    start_us, end_us = START_US + int(start_h * HOUR_US), START_US + int(end_h * HOUR_US)
+    return Trap(target=target, location=location, kind=kind, start_us=start_us, end_us=end_us)
+
+
+def test_what_is_said_without_the_trap_of_the_installation_too_is_not_said_of_it() -> None:
+    """Of three in it the twin has one: that one is false. A page that the twin has not is the trap's."""
+    trap = trap_at("skew", 50, 80)
+    alarms = (alarm(51), alarm(60, page_h=61), alarm(70))
+    score = scored(target_of(traps=(trap,)), *alarms, without=(alarm(75), alarm(90, page_h=90)))
+    assert (score.traps["skew"].warnings, score.traps["skew"].over, score.traps["skew"].pages) == (2, 1, 1)
+    assert (score.false_warnings, score.false_pages) == (1, 0)
+    beside = scored(target_of(traps=(trap,)), *alarms[1:], without=(alarm(55), alarm(80.2, page_h=80.5)))
+    assert (beside.traps["skew"].warnings, beside.traps["skew"].over, beside.traps["skew"].pages) == (0, 0, 0)
+    assert (beside.false_warnings, beside.false_pages) == (2, 1)
+
+
+def test_what_the_twin_says_of_a_fault_explains_nothing_else() -> None:
+    """The fault is told with the trap as well; what comes before its onset is the trap's."""
+    truth = target_of(fault_at(60, 70, 72), traps=(trap_at("network", 50, 55),))
+    score = scored(truth, alarm(52), alarm(62), without=(alarm(62),))
+    assert (score.traps["network"].warnings, score.false_warnings) == (1, 0)
+    assert score.faults["ramp"].warned == 1
+
+
+def test_without_the_trap_of_the_installation_a_target_still_has_its_own() -> None:
+    """What both have is said of the target's own trap."""
+    truth = target_of(traps=(trap_at("network", 50, 55), trap_at("heavy", 0, 240, target="main/a")))
+    score = scored(truth, alarm(52), without=(alarm(53),))
+    assert (score.traps["network"].warnings, score.traps["heavy"].warnings, score.false_warnings) == (0, 1, 0)
+
+
+def test_the_twin_has_all_but_the_traps_of_the_installation(material: Material) -> None:
+    """The same draws: faults and own traps at the same times, and the same checks where nothing befalls all."""
+    plan = small("crash", targets=6, traps=True)
+    whole, twin = (make(material, plan, seed=9, number=0, shared=shared) for shared in (True, False))
+    assert [trap for trap in whole.traps if trap.target is not None] == list(twin.traps)
+    assert [fault.onset_us for fault in whole.faults] == [fault.onset_us for fault in twin.faults]
+    for one, other in zip(whole.series, twin.series, strict=True):
+        told = [(trap.start_us, trap.end_us) for trap in whole.traps if trap.target is None]
+        calm = np.all([(one.tick_us < start_us) | (one.tick_us >= end_us) for start_us, end_us in told], axis=0)
+        assert calm.any()
+        assert (one.outcome[calm] == other.outcome[calm]).all()
+    assert any((one.outcome != other.outcome).any() for one, other in zip(whole.series, twin.series, strict=True))
+
+
+def test_clean_time_is_what_lies_outside_faults_and_own_traps_and_an_hour_after_them() -> None:
+    """Ten days less hours 50 to 63 and 62 to 71: together 21. Traps of the installation are judged beside a twin."""
+    own, everybody = trap_at("nightly", 62, 70, target="main/a"), trap_at("network", 100, 110)
+    scenario = target_of(fault_at(50, 60, 62), traps=(own, everybody))
     assert clean_us(scenario) == 10 * DAY_US - 21 * HOUR_US
 
 

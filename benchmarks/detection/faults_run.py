@@ -97,12 +97,13 @@ def _judge(material: Material, task: Task, number: int) -> Result:
     result = Result()
     with _timed(result, MAKING):
         scenario = make(material, task.plan, seed=task.seed, number=number)
+        twin = make(material, task.plan, seed=task.seed, number=number, shared=False)
     if task.save_to is not None:
         save(scenario, task.save_to)
     for name in task.systems:
         with _timed(result, name):
             result.scores[name] = Score()
-            result.scores[name].add(scenario, SYSTEMS[name](scenario))
+            result.scores[name].add(scenario, SYSTEMS[name](scenario), without=SYSTEMS[name](twin))
     return result
 
 

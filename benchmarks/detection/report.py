@@ -68,7 +68,7 @@ def _false(score: Score) -> list[str]:
     why = ", ".join(f"{what} {count}" for what, count in score.false_why.most_common(6))
     warnings, pages = score.false_warnings, score.false_pages
     return [
-        f"outside faults and traps, over {score.clean_months:.1f} of {score.months:.1f} target-months:",
+        f"outside faults and own traps, over {score.clean_months:.1f} of {score.months:.1f} target-months:",
         f"  false warnings {warnings / months:8.3f} a target-month (aim {AIM_WARNINGS}), {warnings} in all: {why}",
         f"  false pages    {pages / months:8.3f} a target-month (aim {AIM_PAGES}), {pages} in all",
     ]

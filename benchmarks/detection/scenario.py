@@ -130,8 +130,15 @@ def planned(plan: Plan, *, seed: int, months: float) -> list[int]:
     return numbers
 
 
-def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
-    """Make the installation `number` of a seed: the same arguments, the same checks."""
+def make(material: Material, plan: Plan, *, seed: int, number: int, shared: bool = True) -> Scenario:
+    """Make the installation `number` of a seed: the same arguments, the same checks.
+
+    Args:
+        material: What noise is made of.
+        plan: What to make.
+        seed, number: Which one.
+        shared: False: its twin, of the same draws, whose traps of the whole installation befall nobody.
+    """
     rng = np.random.default_rng([seed, number])
     start_us, end_us = _days(rng, plan)
     locations = CITIES[: 1 + int(rng.choice(5, p=LOCATION_SHARES))]
@@ -140,6 +147,7 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
     lot = _lot(rng, plan, number)
     series: list[Series] = []
     faults: list[Fault] = []
+    befalling = places if shared else []
     traps = [
         Trap(
             target=None,
@@ -148,7 +156,7 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
             start_us=start_us,
             end_us=end_us,
         )
-        for kind, place in places
+        for kind, place in befalling
         for start_us, end_us in (told_within(kind.name, place, places),)
     ]
     for index, befalls in enumerate(lot):
@@ -156,7 +164,7 @@ def make(material: Material, plan: Plan, *, seed: int, number: int) -> Scenario:
         made = _Target(own, material, shares, f"main/t{index:02d}", locations, (start_us, end_us))
         if isinstance(befalls, TrapKind):
             traps += made.trap(befalls)
-        for kind, place in places:
+        for kind, place in befalling:
             kind.befall(place, made.tick_us, made.effect)
         if isinstance(befalls, FaultKind):
             fault = made.fault(

@@ -2,7 +2,10 @@
 
 A warning belongs to a fault of its target if it was raised between the fault's onset and its end (and GRACE_US after
 it: things settle; from ten minutes before it where a location's clock is wrong); else to a trap that it fell into; else
-it is false. A fault is warned of by an early warning that was raised at or after its onset and before its outage. A
+it is false. A trap of the whole installation lasts up to two days and takes in whatever is said of any target: so the
+system also judges a twin, the same installation of the same draws without these traps, and what it says there too, of
+the same target within the trap's time, is not the trap's, but is explained by the target's own faults and traps, or
+false. A fault is warned of by an early warning that was raised at or after its onset and before its outage. A
 page is looked at by the time at which it was sent, so an early warning that is true and a page that is not are told
 apart.
 """
@@ -68,7 +71,7 @@ class TrapScore:
     """Traps of one kind: events, what was said about them, events with more than one warning, pages.
 
     Attributes:
-        months: Target-months within the events: false warnings of other causes fall into them too.
+        months: Target-months within the events of targets' own traps: other false warnings fall into them too.
     """
 
     events: int = 0
@@ -91,7 +94,7 @@ class Score:
     """One system over all scenarios.
 
     Attributes:
-        clean_months: Target-months outside faults and traps.
+        clean_months: Target-months outside faults and the targets' own traps.
         false_warnings, false_pages: In them.
         crashes: From a crash to its being told, by scenario and target; infinite where it never was.
         examples: What was not warned of, what was false, what paged in a trap or was told of one trap more than once,
@@ -109,8 +112,14 @@ class Score:
     examples: list[str] = field(default_factory=list)
     crashes: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def add(self, scenario: Scenario, warnings: Sequence[Alarm]) -> None:
-        """Take in what a system said about an installation."""
+    def add(self, scenario: Scenario, warnings: Sequence[Alarm], *, without: Sequence[Alarm]) -> None:
+        """Take in what a system said about an installation.
+
+        Args:
+            scenario: The installation.
+            warnings: What was said about it.
+            without: What the same system says about its twin without traps of the whole installation.
+        """
         self.months += scenario.target_months
         self.clean_months += clean_us(scenario) / MONTH_US
         self.said += len(warnings)
@@ -126,11 +135,12 @@ class Score:
         per_trap: dict[Trap, list[Alarm]] = defaultdict(list)
         for trap in scenario.traps:
             self.traps[trap.kind].events += 1
-            targets = len(scenario.targets) if trap.target is None else 1
-            self.traps[trap.kind].months += targets * (trap.end_us + GRACE_US - trap.start_us) / MONTH_US
+            if trap.target is not None:
+                self.traps[trap.kind].months += (trap.end_us + GRACE_US - trap.start_us) / MONTH_US
+        twin = _Twin(scenario, without)
         for warning in warnings:
             if not warning.explained:
-                self._explain(scenario, warning, per_trap)
+                self._explain(scenario, warning, twin, per_trap)
         for trap, fell_in in per_trap.items():
             if len(fell_in) > 1:
                 self.traps[trap.kind].over += 1
@@ -185,10 +195,10 @@ class Score:
                 f"visible in the last {score.visible_share[-1]:.0%}; outage {instant(fault.outage_us)}"
             )
 
-    def _explain(self, scenario: Scenario, warning: Alarm, per_trap: dict[Trap, list[Alarm]]) -> None:
+    def _explain(self, scenario: Scenario, warning: Alarm, twin: "_Twin", per_trap: dict[Trap, list[Alarm]]) -> None:
         # Said and paged may be at different times, and then be about different things.
         if not _about_fault(scenario, warning, warning.opened_at_us):
-            trap = _about_trap(scenario, warning, warning.opened_at_us)
+            trap = _about_trap(scenario, warning, warning.opened_at_us, twin.opened)
             if trap is None:
                 self.false_warnings += 1
                 self.false_why[warning.why] += 1
@@ -197,7 +207,7 @@ class Score:
                 per_trap[trap].append(warning)
                 self.traps[trap.kind].warnings += 1
         if warning.page_at_us is not None and not _about_fault(scenario, warning, warning.page_at_us):
-            trap = _about_trap(scenario, warning, warning.page_at_us)
+            trap = _about_trap(scenario, warning, warning.page_at_us, twin.paged)
             self._example(f"page in {trap.kind if trap is not None else 'no trap'}", scenario, warning)
             if trap is None:
                 self.false_pages += 1
@@ -233,11 +243,49 @@ def _told_from_us(scenario: Scenario, fault: Fault) -> int:
     return fault.onset_us - (int(MOST_SKEW_S * SECOND_US) if skewed else 0)
 
 
-def _about_trap(scenario: Scenario, warning: Alarm, at_us: int) -> Trap | None:
-    """Return the trap that a warning fell into; of several the shortest, which says most."""
+class _Twin:
+    """What is said of each target without the traps of the installation; each of it explains one thing said with them.
+
+    Attributes:
+        opened, paged: Times by target.
+    """
+
+    def __init__(self, scenario: Scenario, alarms: Sequence[Alarm]) -> None:
+        """Take what is said, but for what is said of faults: these are told with the traps as well."""
+        self.opened: dict[str, list[int]] = defaultdict(list)
+        self.paged: dict[str, list[int]] = defaultdict(list)
+        for alarm in alarms:
+            if alarm.target is None or alarm.explained:
+                continue
+            for said, at_us in ((self.opened, alarm.opened_at_us), (self.paged, alarm.page_at_us)):
+                if at_us is not None and not _about_fault(scenario, alarm, at_us):
+                    said[alarm.target].append(at_us)
+
+
+def _about_trap(scenario: Scenario, warning: Alarm, at_us: int, in_twin: dict[str, list[int]]) -> Trap | None:
+    """Return the trap that a warning fell into; of several the shortest, which says most.
+
+    Args:
+        scenario: The installation.
+        warning: What was said.
+        at_us: When.
+        in_twin: When that was said of each target of the twin. What explains this one is taken out.
+    """
+    trap = _shortest_trap(warning, at_us, scenario.traps)
+    if trap is None or trap.target is not None or warning.target is None:
+        return trap
+    said = in_twin[warning.target]
+    within = [time_us for time_us in said if trap.start_us <= time_us < trap.end_us + GRACE_US]
+    if not within:
+        return trap
+    said.remove(within[0])
+    return _shortest_trap(warning, at_us, [one for one in scenario.traps if one.target is not None])
+
+
+def _shortest_trap(warning: Alarm, at_us: int, traps: Sequence[Trap]) -> Trap | None:
     inside = [
         trap
-        for trap in scenario.traps
+        for trap in traps
         if trap.start_us <= at_us < trap.end_us + GRACE_US
         and (trap.target is None or trap.target == warning.target)
         and not (warning.target is None and trap.target is not None)
@@ -246,11 +294,11 @@ def _about_trap(scenario: Scenario, warning: Alarm, at_us: int) -> Trap | None:
 
 
 def clean_us(scenario: Scenario) -> int:
-    """Return the time of all targets outside faults and traps, microseconds."""
+    """Return the time of all targets outside faults and their own traps, microseconds."""
     total = 0
     for target in scenario.targets:
         taken = [(fault.onset_us, fault.end_us + GRACE_US) for fault in scenario.faults if fault.target == target] + [
-            (trap.start_us, trap.end_us + GRACE_US) for trap in scenario.traps if trap.target in (None, target)
+            (trap.start_us, trap.end_us + GRACE_US) for trap in scenario.traps if trap.target == target
         ]
         at_us = scenario.start_us
         for start_us, end_us in sorted(taken):
