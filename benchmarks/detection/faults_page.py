@@ -45,16 +45,15 @@ def figures(scores: Mapping[str, Score], command: str) -> str:
     """Return all tables as Markdown."""
     own = next(iter(scores.values()))
     parts = [
-        f"`{command}`: {own.months:.0f} target-months, {own.clean_months:.0f} of them outside faults and "
-        "targets' own traps.",
+        f"`{command}`: {own.months:.0f} target-months, {own.clean_months:.0f} outside faults and targets' own traps.",
         _aims(scores),
         "**Faults.** " + _said_of_faults(scores),
         _faults(scores),
         (
             "**Traps.** Warnings an event, with the pages in brackets; of "
             f"{next(iter(scores))} **over one**: events with more than one warning, **by others**: warnings an event "
-            "that the rate of false ones outside traps puts into these times anyway (some traps last all the time; what "
-            "is said without the traps of the whole installation too is not counted to them)."
+            "that the rate of false ones outside traps puts into these times anyway (some traps last all the time). "
+            "What is said without the traps of the whole installation too is not counted to them."
         ),
         _traps(scores),
     ]
