@@ -1,8 +1,8 @@
 """What the sink has read and the store does not have yet, without I/O: nothing is committed before it is stored.
 
-    start ─▶ add, add, ... ─▶ cut ── shell: inserts, verifies, writes the marks ──▶ stored: positions to commit
-                               ▲                        │
-                               └── what is not stored is part of the next cut
+    start ─▶ add, add, ... ─▶ cut ── shell: inserts, verifies ──▶ rows_stored ── writes the marks ──▶ done: to commit
+                               ▲                │                      │
+                               └────────────────┴──────────────────────┴── what is not done is part of the next cut
 
 `analytics.sink` drives it with a store, the simulation in the tests with a simulated one.
 """
@@ -33,15 +33,15 @@ Touched = dict[Hour, set[str]]
 
 @dataclass(slots=True, kw_only=True)
 class Buffered(Generic[Rows]):
-    """Rows that are not stored yet, and how far in the log they reach.
+    """Rows that are not stored yet, or whose marks are not written yet, and how far in the log they reach.
 
     Attributes:
         term: Which assignment they belong to.
-        batches: By table.
+        batches: By table; none once they are stored.
         positions: Of the last message of each place.
         marks: The highest number of each outbox by (outbox id, topic, partition).
         touched: Targets whose checks are among the rows, by hour.
-        weight: Bytes that they count for.
+        weight: Bytes that the rows count for.
     """
 
     term: int
@@ -83,7 +83,7 @@ class Buffer(Generic[Rows]):
         """
         self.new: Buffered[Rows] = Buffered(term=0)
         self._with_marks = with_marks
-        self._cut: Buffered[Rows] | None = None  # frozen and not known to be stored
+        self._cut: Buffered[Rows] | None = None  # frozen and not done
         self._turn = 0
 
     @property
@@ -123,9 +123,9 @@ class Buffer(Generic[Rows]):
             new.marks[key] = Mark(outbox_id, message.topic, message.partition, seq, message.epoch)
 
     def cut(self, turn: int) -> Buffered[Rows] | None:
-        """Freeze what is not stored yet; None if there is nothing, or this turn of saving has cut already.
+        """Freeze what is not done yet; None if there is nothing, or this turn of saving has cut already.
 
-        What an earlier cut could not store is in it.
+        What an earlier cut could not store is in it, and the marks that were not written.
         """
         if turn == self._turn:
             return None
@@ -135,8 +135,12 @@ class Buffer(Generic[Rows]):
             self.new = Buffered(term=self.new.term)
         return self._cut
 
-    def stored(self, cut: Buffered[Rows]) -> Mapping[Place, int]:
-        """Take note that all rows of a cut, and then its marks, were seen in the store.
+    def rows_stored(self, cut: Buffered[Rows]) -> None:
+        """Take note that all rows of a cut were seen in the store. Marks may wait for a later cut; so do commits."""
+        cut.batches, cut.touched, cut.weight = {}, {}, 0
+
+    def done(self, cut: Buffered[Rows]) -> Mapping[Place, int]:
+        """Take note that all rows of a cut, and then its marks, are in the store.
 
         Returns:
             The last message of each place that is safe; none if the places were lost meanwhile.

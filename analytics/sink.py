@@ -1,13 +1,15 @@
 """The sink: a group of its own that puts every topic into the store and commits after the store's proof.
 
 A group of its own, so that a store that is down never delays a warning. Rows collect in memory for a second; then
-each table's rows are inserted and verified, then it is noted which hours they touched, then the outboxes' marks are
-written, then the offsets are committed.
+each table's rows are inserted and verified, then it is noted which hours they touched, then the offsets are committed.
+Where the log is forgetful, the outboxes' marks are written before that, and both only every MARKS_EVERY_S: a request
+costs the store the same whatever is in it. What a dead sink has not committed is read again and replaces itself.
 While the store is away nothing is committed, what was read waits, and reading pauses at the buffer's bound.
 """
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -44,6 +46,9 @@ FLUSH_US: Final = SECOND_US
 MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 """Of messages whose rows are not stored yet; about 400,000 checks. Above it reading pauses."""
 
+MARKS_EVERY_S: Final = 10.0
+"""Outboxes forget what all readers are done with, and the other readers keep their states each ten seconds."""
+
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -71,6 +76,7 @@ class Sink:
         self._away = Away(_log, "rows wait for the store; nothing is committed", "the store is back")
         self._buffer: Buffer[pa.RecordBatch] = Buffer(with_marks=with_marks)
         self._pause_s = FIRST_PAUSE_S
+        self._next_marks_s = 0.0
 
     @property
     def rest_s(self) -> float:
@@ -147,9 +153,14 @@ class Sink:
         return self._buffer.cut(turn)
 
     async def keep(self, cut: Buffered[pa.RecordBatch]) -> Mapping[Place, int]:
-        """Store a cut's rows, then its marks; after an error wait a little, longer each time."""
+        """Store a cut's rows, then, where it is time, its marks; after an error wait a little, longer each time."""
         try:
             await in_thread(lambda: self._store(cut))
+            self._buffer.rows_stored(cut)
+            is_due = not cut.marks or time.monotonic() >= self._next_marks_s
+            if cut.marks and is_due:
+                await in_thread(lambda: self._marks.keep_marks(list(cut.marks.values())))
+                self._next_marks_s = time.monotonic() + MARKS_EVERY_S
         except (StoreUnavailableError, StoreRefusedError) as error:
             STORE_ERRORS.labels(GROUP).inc()
             self._away.failed(error, bytes=cut.weight)
@@ -158,7 +169,7 @@ class Sink:
             return {}
         self._away.worked()
         self._pause_s = FIRST_PAUSE_S
-        return self._buffer.stored(cut)
+        return self._buffer.done(cut) if is_due else {}
 
     def _store(self, cut: Buffered[pa.RecordBatch]) -> None:
         for table in LOG_TABLES:
@@ -167,8 +178,6 @@ class Sink:
                 done = self._inserter.insert(table, one_table(batches, table.schema))
                 ROWS_STORED.labels(table.name).inc(done.rows)
         self._rollups.mark(cut.touched, self._inserter)
-        if cut.marks:
-            self._marks.keep_marks(list(cut.marks.values()))
 
 
 def _position(message: LogMessage) -> Position:

@@ -34,7 +34,9 @@ STEADY_S: Final = 30.0
 """A connection that lasted so long was a good one, even if nothing was to be sent."""
 
 WINDOW_RECORDS: Final = 256
-LOOK_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 15.0
+"""A look costs the broker a connection and the store a question, however little is sent."""
+
 TRIM_EVERY_S: Final = 1.0
 STALLED_S: Final = 30.0
 TELL_AGAIN_S: Final = 60.0

@@ -2,6 +2,7 @@
 
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,12 @@ async def keep(sink: Sink) -> dict[Place, int]:
     cut = sink.cut(next(TURNS))
     assert cut is not None
     return dict(await sink.keep(cut))
+
+
+async def keep_after(sink: Sink, taken: LogMessage) -> dict[Place, int]:
+    """Take a message in, then cut and keep."""
+    sink.handle(taken)
+    return await keep(sink)
 
 
 def rows(session: Session, view: str = "checks") -> int:
@@ -176,6 +183,7 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
 ) -> None:
     """Killed in the middle: keeps fail, rows stay, and go into the store that comes back, once."""
     monkeypatch.setattr(sink_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(sink_module, "MARKS_EVERY_S", 0.0)
     process = StoreProcess(tmp_path / "store")
     settings = process.start()
     try:
@@ -197,6 +205,41 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         assert sink_marks(settings, "north") == {(CHECKS, 0): 3}
     finally:
         process.stop()
+
+
+async def test_marks_are_written_seldom_and_nothing_is_committed_before_them(
+    session: Session, database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go in at once. Their marks wait, with all that came since, also where nothing new comes."""
+    now_s = [100.0]
+    monkeypatch.setattr(sink_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    sink = Sink(database, with_marks=True)
+    sink.handle(checks(0, outbox="north:1"))
+    assert await keep(sink) == {Place(CHECKS, 0): 0}
+    for offset in (1, 2):
+        now_s[0] += 1.0
+        sink.handle(checks(offset, outbox=f"north:{offset + 1}"))
+        assert await keep(sink) == {}
+        assert rows(session) == 10 * (offset + 1)
+    assert await keep(sink) == {}
+    assert sink_marks(database, "north") == {(CHECKS, 0): 1}
+    now_s[0] += sink_module.MARKS_EVERY_S
+    assert await keep(sink) == {Place(CHECKS, 0): 2}
+    assert sink_marks(database, "north") == {(CHECKS, 0): 3}
+    assert sink.cut(next(TURNS)) is None
+    assert rows(session, "checks_log") == 30, "no row went in twice"
+
+
+async def test_rows_that_wait_for_their_marks_alone_do_not_count_for_the_bound(
+    database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the store: only what is in memory does."""
+    monkeypatch.setattr(sink_module, "MAX_BUFFERED_BYTES", 20_000)
+    sink = Sink(database, with_marks=True)
+    await keep_after(sink, checks(0, outbox="north:1"))
+    for offset in range(1, 6):
+        await keep_after(sink, checks(offset, outbox=f"north:{offset + 1}"))
+        assert not sink.crowded()
 
 
 async def test_a_store_that_refuses_is_waited_for_like_one_that_is_away(

@@ -175,11 +175,14 @@ class SinkMember(Member):
                 yield
                 self.world.store.insert(table, ids)
             yield
+            self.judging.buffer.rows_stored(saving.cut)
+            if saving.cut.marks and self._turn % 3:
+                return  # it is not time for the marks yet: they are part of the next cut
             if saving.cut.marks:
                 self.world.store.keep_marks(list(saving.cut.marks.values()))
         except TransientError:
             return  # what is not stored is part of the next cut
         yield
-        offsets = self.flow.to_commit(saving, self.judging.buffer.stored(saving.cut))
+        offsets = self.flow.to_commit(saving, self.judging.buffer.done(saving.cut))
         if self._commit(offsets):
             self.flow.committed(offsets)
