@@ -163,6 +163,8 @@ class Detector:
         """The log begins anew: what was not safe yet comes again, from each location in its own time."""
         state = self._state
         state.gathers_since_us = max(state.clock_us, state.watermark_us)
+        known = slice(state.locations.rows)
+        state.locations.before_us[known] = state.locations.newest_us[known]
         if state.gathers_since_us == NEVER and (own := self._own()):
             state.gathers_since_us = FOREVER
             state.await_all(own)

@@ -35,16 +35,20 @@ class LocationTable(Table):
     Attributes:
         newest_us: The newest tick that it reported.
         stopped_us: When its producer announced an orderly stop.
+        before_us: Its newest tick when the log began anew. One sends in order, so what is newer follows all that comes
+            again.
         awaited: The state began with this log, and knew of it from the config alone.
     """
 
     COLUMNS = {  # noqa: RUF012 - a ClassVar of the base
         "newest_us": Column(np.int64, NEVER),
         "stopped_us": Column(np.int64, NEVER),
+        "before_us": Column(np.int64, NEVER),
         "awaited": Column(np.bool_, 0),
     }
     newest_us: Ints
     stopped_us: Ints
+    before_us: Ints
     awaited: Bools
 
 
@@ -84,8 +88,13 @@ def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience
         return True
     if _awaits(locations):
         return False
-    live = _live(locations.newest_us[: locations.rows], clock_us, patience_us)
-    return live.size > 0 and live[0] > since_us and _median(live) - live[0] <= together_us
+    newest_us = locations.newest_us[: locations.rows]
+    live = _live(newest_us, clock_us, patience_us)
+    if live.size == 0 or live[0] <= since_us or _median(live) - live[0] > together_us:
+        return False
+    # Who was ahead of the others when the log before this one ended has not delivered again by that.
+    again = newest_us > locations.before_us[: locations.rows]
+    return bool(again[newest_us > clock_us - patience_us].all())
 
 
 def foreseen(

@@ -158,6 +158,22 @@ def test_when_the_log_begins_anew_nobody_is_late_who_delivers_after_the_others(
         assert again.apply(ticks_of("ams", ticks=range(30, 31))).late == 1  # all are together: late is late again
 
 
+def test_who_was_ahead_when_the_log_ended_has_not_delivered_again_by_that() -> None:
+    """Ams was one tick ahead of the others, as far as it has come: it is waited for until it sends something newer."""
+    core, found = known_log(), Published()
+    found.add(core.apply(ticks_of("ams", ticks=range(20, 21))))
+    core.begin_log()
+    for tick in range(20, 28):
+        found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
+    for tick in range(20, 28):
+        found.add(core.apply(ticks_of("ams", ticks=range(tick, tick + 1))))
+    found.add(core.clock(START + 28 * INTERVAL))
+    assert found.late == 0
+    assert {one.verdict for one in found.verdicts if one.tick_us == START + 22 * INTERVAL} == {"failing"}
+    assert core.apply(ticks_of("fra", "nyc", ticks=range(28, 31))).late == 0
+    assert core.apply(ticks_of("ams", ticks=range(28, 29))).late == 1  # all are together: late is late again
+
+
 def test_who_does_not_come_back_is_waited_for_two_minutes_at_most() -> None:
     """Ams is dead when the log begins anew. Its silence is seen, and the others are judged without it."""
     core, found = known_log(), Published()
