@@ -12,10 +12,10 @@ from benchmarks.detection.faults_run import Task, run
 from benchmarks.detection.kinds import KINDS, FaultKind
 from benchmarks.detection.noise import DAY_US, HOUR_US, LEAST_PROBES, QUANTILES, WEEK_HOURS, Material
 from benchmarks.detection.render import ABSENT, Series, shifted
-from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make, told_within
+from benchmarks.detection.scenario import Fault, Plan, Scenario, Trap, make
 from benchmarks.detection.scoring import Score, clean_us, wilson
 from benchmarks.detection.systems import Alarm, columns_of, forewarn, three_failures
-from benchmarks.detection.traps import SHARED_TRAPS, TRAPS, Place
+from benchmarks.detection.traps import SHARED_TRAPS, TRAPS
 from benchmarks.detection.warnable import Visible
 
 MINUTELY = ((0.0, 0.0, 1.0),)
@@ -241,9 +241,7 @@ def test_an_outage_that_is_told_after_its_end_was_not_seen() -> None:
 
 def test_warnings_in_a_trap_count_for_the_trap_and_others_are_false() -> None:
     """Two in the trap are one too many; the one at hour 100 falls into nothing and pages falsely."""
-    trap = Trap(
-        target="main/a", location=None, kind="nightly", start_us=START_US + DAY_US, end_us=START_US + 26 * HOUR_US
-    )
+    trap = trap_at("nightly", 24, 26, target="main/a")
     score = scored(target_of(traps=(trap,)), alarm(24.5), alarm(25.5, page_h=25.6), alarm(100, page_h=100))
     assert (score.traps["nightly"].events, score.traps["nightly"].warnings) == (1, 2)
     assert (score.traps["nightly"].over, score.traps["nightly"].pages) == (1, 1)
@@ -252,19 +250,22 @@ def test_warnings_in_a_trap_count_for_the_trap_and_others_are_false() -> None:
 
 def trap_at(kind: str, start_h: float, end_h: float, *, target: str | None = None) -> Trap:
     """Return a trap of this target, or of the installation at one location."""
-    location = "fra" if target is None else None
     start_us, end_us = START_US + int(start_h * HOUR_US), START_US + int(end_h * HOUR_US)
-    return Trap(target=target, location=location, kind=kind, start_us=start_us, end_us=end_us)
+    return Trap(target=target, location=None if target else "fra", kind=kind, start_us=start_us, end_us=end_us)
 
 
 def test_what_is_said_without_the_trap_of_the_installation_too_is_not_said_of_it() -> None:
     """Of three in it the twin has one: that one is false. A page that the twin has not is the trap's."""
     trap = trap_at("skew", 50, 80)
-    alarms = (alarm(51), alarm(60, page_h=61), alarm(70))
-    score = scored(target_of(traps=(trap,)), *alarms, without=(alarm(75), alarm(90, page_h=90)))
+    score = scored(
+        target_of(traps=(trap,)),
+        alarm(51),
+        *(later := (alarm(60, page_h=61), alarm(70))),
+        without=(alarm(75), alarm(90, page_h=90)),
+    )
     assert (score.traps["skew"].warnings, score.traps["skew"].over, score.traps["skew"].pages) == (2, 1, 1)
     assert (score.false_warnings, score.false_pages) == (1, 0)
-    beside = scored(target_of(traps=(trap,)), *alarms[1:], without=(alarm(55), alarm(80.2, page_h=80.5)))
+    beside = scored(target_of(traps=(trap,)), *later, without=(alarm(55), alarm(80.2, page_h=80.5)))
     assert (beside.traps["skew"].warnings, beside.traps["skew"].over, beside.traps["skew"].pages) == (0, 0, 0)
     assert (beside.false_warnings, beside.false_pages) == (2, 1)
 
@@ -300,9 +301,8 @@ def test_the_twin_has_all_but_the_traps_of_the_installation(material: Material) 
 
 def test_clean_time_is_what_lies_outside_faults_and_own_traps_and_an_hour_after_them() -> None:
     """Ten days less hours 50 to 63 and 62 to 71: together 21. Traps of the installation are judged beside a twin."""
-    own, everybody = trap_at("nightly", 62, 70, target="main/a"), trap_at("network", 100, 110)
-    scenario = target_of(fault_at(50, 60, 62), traps=(own, everybody))
-    assert clean_us(scenario) == 10 * DAY_US - 21 * HOUR_US
+    traps = trap_at("nightly", 62, 70, target="main/a"), trap_at("network", 100, 110)
+    assert clean_us(target_of(fault_at(50, 60, 62), traps=traps)) == 10 * DAY_US - 21 * HOUR_US
 
 
 def test_chance_is_what_as_many_random_alerts_would_warn_of() -> None:
@@ -371,35 +371,11 @@ def test_the_page_holds_what_was_scored_and_keeps_the_rest(tmp_path: Path) -> No
         write({"ours": warned}, page, "the command")
 
 
-def test_a_location_whose_clock_is_wrong_tells_of_its_network_at_the_wrong_time() -> None:
-    """Its own trap is where it is; a trap of another location, or at another time, stays."""
-    network, _gap, skew = SHARED_TRAPS
-
-    def place(location: int | None, start_h: int, end_h: int, *strength: float) -> Place:
-        return Place(location=location, start_us=start_h * HOUR_US, end_us=end_h * HOUR_US, strength=strength)
-
-    early, late = (skew, place(0, 10, 20, -300.0)), (skew, place(0, 15, 16, 60.0))
-    minute_us = HOUR_US // 60
-    window = (12 * HOUR_US, 13 * HOUR_US)
-    assert told_within("skew", early[1], [early, late]) == (10 * HOUR_US, 20 * HOUR_US)
-    for location, expected in (
-        (0, (window[0] - 5 * minute_us, window[1])),
-        (1, window),
-        (None, (window[0] - 5 * minute_us, window[1])),
-    ):
-        mine = place(location, 12, 13, 0.0, 1.0)
-        assert told_within("network", mine, [(network, mine), early, late]) == expected
-    mine = place(0, 12, 16, 0.0, 1.0)
-    assert told_within("network", mine, [early, late]) == (window[0] - 5 * minute_us, 16 * HOUR_US + minute_us)
-    mine = place(0, 21, 22, 0.0, 1.0)
-    assert told_within("network", mine, [early, late]) == (21 * HOUR_US, 22 * HOUR_US)
-
-
 @pytest.mark.parametrize(("kind", "pages"), [("skew", 0), ("network", 1)])
 def test_a_fault_that_a_wrong_clock_tells_too_soon_is_the_faults(kind: str, pages: int) -> None:
     """Paged six minutes before it began, by a location whose clock is wrong; in other traps that is a page too many."""
-    start_us = START_US + 40 * HOUR_US
-    trap = Trap(kind=kind, target=None, location="fra", start_us=start_us, end_us=start_us + 20 * HOUR_US)
-    score = scored(target_of(fault_at(50, 50.5, 52), traps=(trap,)), alarm(49.9, page_h=49.9, outage_h=49.9))
+    score = scored(
+        target_of(fault_at(50, 50.5, 52), traps=(trap_at(kind, 40, 60),)), alarm(49.9, page_h=49.9, outage_h=49.9)
+    )
     assert score.traps[kind].pages == pages
     assert score.faults["ramp"].warned == 0
