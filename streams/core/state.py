@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-16"
+CODE: Final = "detect-17"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 

@@ -11,9 +11,10 @@ alone moves it. PATIENCE also is how long a pause of all producers (a broker tha
 
 When a log begins anew (a broker that forgets was restarted) each producer delivers again what is not safe yet, in its
 own time: the others would carry the watermark past the last one by more than its checks may be late. So they are
-gathered first: the vote is that of the live location that is furthest behind, until all of them are together again, or
-until two times PATIENCE are over. Who begins with such a log knows of none that is live, so it awaits all that the
-config names: whatever it had judged before is lost with the state that was not kept yet, and comes again.
+gathered first: the vote is that of the live location that is furthest behind, until each has sent something newer than
+before and all of them are together again, or until two times PATIENCE are over. Who begins with such a log knows of
+none that is live, so it awaits all that the config names: whatever it had judged before is lost with the state that was
+not kept yet, and comes again.
 """
 
 from typing import Final
@@ -88,13 +89,13 @@ def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience
         return True
     if _awaits(locations):
         return False
-    newest_us = locations.newest_us[: locations.rows]
+    newest_us, before_us = locations.newest_us[: locations.rows], locations.before_us[: locations.rows]
     live = _live(newest_us, clock_us, patience_us)
     if live.size == 0 or live[0] <= since_us or _median(live) - live[0] > together_us:
         return False
     # Who was ahead of the others when the log before this one ended has not delivered again by that.
-    again = newest_us > locations.before_us[: locations.rows]
-    return bool(again[newest_us > clock_us - patience_us].all())
+    waited_for = _live(newest_us[newest_us <= before_us], clock_us, patience_us)
+    return waited_for.size == 0
 
 
 def foreseen(
