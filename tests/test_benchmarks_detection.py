@@ -257,15 +257,11 @@ def trap_at(kind: str, start_h: float, end_h: float, *, target: str | None = Non
 def test_what_is_said_without_the_trap_of_the_installation_too_is_not_said_of_it() -> None:
     """Of three in it the twin has one: that one is false. A page that the twin has not is the trap's."""
     trap = trap_at("skew", 50, 80)
-    score = scored(
-        target_of(traps=(trap,)),
-        alarm(51),
-        *(later := (alarm(60, page_h=61), alarm(70))),
-        without=(alarm(75), alarm(90, page_h=90)),
-    )
+    alarms = (alarm(51), alarm(60, page_h=61), alarm(70))
+    score = scored(target_of(traps=(trap,)), *alarms, without=(alarm(75), alarm(90, page_h=90)))
     assert (score.traps["skew"].warnings, score.traps["skew"].over, score.traps["skew"].pages) == (2, 1, 1)
     assert (score.false_warnings, score.false_pages) == (1, 0)
-    beside = scored(target_of(traps=(trap,)), *later, without=(alarm(55), alarm(80.2, page_h=80.5)))
+    beside = scored(target_of(traps=(trap,)), *alarms[1:], without=(alarm(55), alarm(80.2, page_h=80.5)))
     assert (beside.traps["skew"].warnings, beside.traps["skew"].over, beside.traps["skew"].pages) == (0, 0, 0)
     assert (beside.false_warnings, beside.false_pages) == (2, 1)
 

@@ -146,6 +146,10 @@ def incident(revision: int, **changes: Any) -> Incident:
 
 def events() -> tuple[ProducerHealth | ProducerStopped | Event, ...]:
     """Return one of each kind of event, with as many fields set as it has."""
+    return (*_of_producers(), *_of_detection(), *_of_incidents_and_people())
+
+
+def _of_producers() -> tuple[ProducerHealth | ProducerStopped, ...]:
     return (
         ProducerHealth(
             v=1,
@@ -161,6 +165,11 @@ def events() -> tuple[ProducerHealth | ProducerStopped | Event, ...]:
             missed=8,
         ),
         ProducerStopped(v=1, producer="north-1", location="north", at_us=NOW_US),
+    )
+
+
+def _of_detection() -> tuple[Event, ...]:
+    return (
         Deviation(
             v=1,
             id="d1",
@@ -195,6 +204,11 @@ def events() -> tuple[ProducerHealth | ProducerStopped | Event, ...]:
                 LocationCount(location="south", reported=0, failed=0),
             ],
         ),
+    )
+
+
+def _of_incidents_and_people() -> tuple[Event, ...]:
+    return (
         incident(2, warned_at_us=NOW_US, outage_at_us=NOW_US + 1, locations=["north"], reasons=[reason()]),
         Alert(
             v=1,
