@@ -7,7 +7,7 @@
 `analytics.sink` drives it with a store, the simulation in the tests with a simulated one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -37,7 +37,7 @@ class Buffered(Generic[Rows]):
 
     Attributes:
         term: Which assignment they belong to.
-        batches: By table; none once they are stored.
+        batches: By table, until they are stored.
         positions: Of the last message of each place.
         marks: The highest number of each outbox by (outbox id, topic, partition).
         touched: Targets whose checks are among the rows, by hour.
@@ -135,9 +135,13 @@ class Buffer(Generic[Rows]):
             self.new = Buffered(term=self.new.term)
         return self._cut
 
-    def rows_stored(self, cut: Buffered[Rows]) -> None:
-        """Take note that all rows of a cut were seen in the store. Marks may wait for a later cut; so do commits."""
-        cut.batches, cut.touched, cut.weight = {}, {}, 0
+    def rows_stored(self, cut: Buffered[Rows], tables: Collection[str]) -> None:
+        """Take note that a cut's rows of these tables were seen in the store, and what they touched was noted.
+
+        The others, which are few and count for nothing now, and the marks may wait for a later cut; so do commits.
+        """
+        cut.batches = {name: rows for name, rows in cut.batches.items() if name not in tables}
+        cut.touched, cut.weight = {}, 0
 
     def done(self, cut: Buffered[Rows]) -> Mapping[Place, int]:
         """Take note that all rows of a cut, and then its marks, are in the store.

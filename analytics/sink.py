@@ -2,8 +2,9 @@
 
 A group of its own, so that a store that is down never delays a warning. Rows collect in memory for a second; then
 each table's rows are inserted and verified, then it is noted which hours they touched, then the offsets are committed.
-Where the log is forgetful, the outboxes' marks are written before that, and both only every MARKS_EVERY_S: a request
-costs the store the same whatever is in it. What a dead sink has not committed is read again and replaces itself.
+Where the log is forgetful, the outboxes' marks are written before that, and both only every MARKS_EVERY_S, and the rows
+that nobody waits for as well: a request costs the store the same whatever is in it. What a dead sink has not committed
+is read again and replaces itself.
 While the store is away nothing is committed, what was read waits, and reading pauses at the buffer's bound.
 """
 
@@ -23,7 +24,7 @@ from analytics.rollups import Rollups, note_touched
 from analytics.rows import one_table, rows_of_all
 from analytics.session import Session
 from analytics.settings import StoreSettings, WatchdogSettings
-from analytics.tables import LOG_TABLES
+from analytics.tables import LOG_TABLES, VERDICT_SUMMARIES, Table
 from analytics.watchdog import Watchdog
 from producers import codec as checks_codec
 from producers.away import Away
@@ -48,6 +49,9 @@ MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 
 MARKS_EVERY_S: Final = 10.0
 """Outboxes forget what all readers are done with, and the other readers keep their states each ten seconds."""
+
+WAITED_FOR: Final = tuple(table for table in LOG_TABLES if table is not VERDICT_SUMMARIES)
+"""Tables whose rows somebody wants to see at once; the others' may go with the marks."""
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
@@ -148,6 +152,10 @@ class Sink:
         """See Group: half of what may wait, so that reading goes on while it is stored."""
         return self._buffer.new.weight >= MAX_BUFFERED_BYTES // 2
 
+    def hurry(self) -> None:
+        """See Group."""
+        self._next_marks_s = 0.0
+
     def cut(self, turn: int) -> Buffered[pa.RecordBatch] | None:
         """See Group: all at once. What an earlier cut could not store is part of this one."""
         return self._buffer.cut(turn)
@@ -155,9 +163,10 @@ class Sink:
     async def keep(self, cut: Buffered[pa.RecordBatch]) -> Mapping[Place, int]:
         """Store a cut's rows, then, where it is time, its marks; after an error wait a little, longer each time."""
         try:
-            await in_thread(lambda: self._store(cut))
-            self._buffer.rows_stored(cut)
             is_due = not cut.marks or time.monotonic() >= self._next_marks_s
+            tables = LOG_TABLES if is_due else WAITED_FOR
+            await in_thread(lambda: self._store(cut, tables))
+            self._buffer.rows_stored(cut, [table.name for table in tables])
             if cut.marks and is_due:
                 await in_thread(lambda: self._marks.keep_marks(list(cut.marks.values())))
                 self._next_marks_s = time.monotonic() + MARKS_EVERY_S
@@ -171,8 +180,8 @@ class Sink:
         self._pause_s = FIRST_PAUSE_S
         return self._buffer.done(cut) if is_due else {}
 
-    def _store(self, cut: Buffered[pa.RecordBatch]) -> None:
-        for table in LOG_TABLES:
+    def _store(self, cut: Buffered[pa.RecordBatch], tables: Sequence[Table]) -> None:
+        for table in tables:
             batches = cut.batches.get(table.name)
             if batches:
                 done = self._inserter.insert(table, one_table(batches, table.schema))

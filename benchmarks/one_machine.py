@@ -1,6 +1,6 @@
 """The one-machine mode, measured: start to first stored check, check to warning and to row, memory of all processes.
 
-    python -m benchmarks.one_machine [--quick] [--targets 1000 --locations 2 --interval 30]
+    python -m benchmarks.one_machine [--quick] [--targets 1000 --locations 2 --interval 30] [--calm]
 
 It starts `forewarn up`'s installation in a temporary directory, with ten targets checked once a second on a local
 HTTP server: half of them are well, half answer 500 for five intervals in every ten, so that verdicts are published all
@@ -14,6 +14,8 @@ the time. Then it reads the times from the store and the log:
   its row.
 - cpu_percent: CPU time of all processes together in percent of one core, in a second time of the same length in which
   nobody asks the store anything.
+- cpu_percent_calm, with `--calm`: the same once no target has failed for twelve intervals, so that nothing is published
+  but what must be; no incident is opened, told or resolved.
 - pss_mb: proportional set size of broker, store, nursery, workers and producers together, at the end; `up` itself is a
   terminal program of its own and here part of the benchmark.
 
@@ -27,7 +29,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,7 @@ from streams.codec import decode
 from streams.contract import Verdict
 
 READ_TIMEOUT_S = 30.0
+CALM_INTERVALS = 12  # verdicts have settled by then; what flaps is resolved after twenty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +73,24 @@ class Load:
         return self.targets * self.locations / self.interval_s
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A local HTTP server.
+
+    Attributes:
+        port: Where it answers.
+        calm: Set it, and nothing fails any more.
+    """
+
+    port: int
+    calm: threading.Event
+
+
 @contextmanager
-def local_site(interval_s: int = 1) -> Iterator[int]:
+def local_site(interval_s: int = 1) -> Iterator[Site]:
     """Serve `/ok` and `/flip` on a free port in a thread; `/flip` fails for five intervals in every ten."""
     loop = asyncio.new_event_loop()
+    calm = threading.Event()
     ready: list[int] = []
     started = threading.Event()
 
@@ -81,7 +98,8 @@ def local_site(interval_s: int = 1) -> Iterator[int]:
         return web.Response(text="ok")
 
     async def flip(_request: web.Request) -> web.Response:
-        return web.Response(status=500 if time.time() // interval_s % 10 < 5 else 200, text="flip")
+        fails = not calm.is_set() and time.time() // interval_s % 10 < 5
+        return web.Response(status=500 if fails else 200, text="flip")
 
     async def begin() -> None:
         app = web.Application()
@@ -101,7 +119,7 @@ def local_site(interval_s: int = 1) -> Iterator[int]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     started.wait()
-    yield ready[0]
+    yield Site(ready[0], calm)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
 
@@ -225,8 +243,14 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {"n": len(values), "p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(max(values), 3)}
 
 
-def measured(installation: Installation, seconds: float) -> dict[str, Any]:
-    """Start an installation and return its figures; print what each process takes."""
+def measured(installation: Installation, seconds: float, calm_down: Callable[[], None] | None) -> dict[str, Any]:
+    """Start an installation and return its figures; print what each process takes.
+
+    Args:
+        installation: Of a load on the local site.
+        seconds: How long to look, for each figure that takes time.
+        calm_down: Returns when nothing happens any more; None: that is not measured.
+    """
     began_s, began_wall_s = time.monotonic(), time.time()
     installation.start()
     store = connect(installation.store_settings())
@@ -235,13 +259,19 @@ def measured(installation: Installation, seconds: float) -> dict[str, Any]:
     figures["check_to_row_s"] = summary(row_delays(store, seconds))
     used = used_percent(pids, seconds)
     figures["cpu_percent"] = round(sum(used.values()), 1)
+    calm: Mapping[str, float] = {}
     delays, first_s = verdict_delays(installation, store)
     figures["start_to_first_verdict_s"] = round(first_s - began_wall_s, 2)
     figures["check_to_verdict_s"] = summary(delays)
+    if calm_down is not None:
+        calm_down()
+        calm = used_percent(pids, seconds)
+        figures["cpu_percent_calm"] = round(sum(calm.values()), 1)
     sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
     figures["pss_mb"] = round(sum(sizes.values()), 1)
     for name, size in sorted(sizes.items()):
-        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core")
+        while_calm = f", calm {calm[name]:.1f}" if calm else ""
+        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core{while_calm}")
     return figures
 
 
@@ -252,14 +282,21 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=10, help="how many targets")
     parser.add_argument("--locations", type=int, default=1, help="from how many locations each")
     parser.add_argument("--interval", type=int, default=1, help="seconds between two checks of a target")
+    parser.add_argument("--calm", action="store_true", help="take the CPU of a time in which nothing fails, too")
     chosen = parser.parse_args()
     watched = Load(targets=chosen.targets, locations=chosen.locations, interval_s=chosen.interval)
-    with tempfile.TemporaryDirectory() as directory, local_site(watched.interval_s) as port:
+    with tempfile.TemporaryDirectory() as directory, local_site(watched.interval_s) as site:
         config_file = Path(directory) / "forewarn.yaml"
-        config_file.write_text(config_text(port, watched))
+        config_file.write_text(config_text(site.port, watched))
+
+        def calm_down() -> None:
+            site.calm.set()
+            time.sleep(CALM_INTERVALS * watched.interval_s)
+
         installation = Installation(load(config_file), config_file, Path(directory) / "data")
         try:
-            figures = measured(installation, max(15.0 if chosen.quick else 180.0, 1.25 * watched.interval_s))
+            seconds = max(15.0 if chosen.quick else 180.0, 1.25 * watched.interval_s)
+            figures = measured(installation, seconds, calm_down if chosen.calm else None)
         finally:
             began_s = time.monotonic()
             for said in installation.stop():

@@ -127,6 +127,9 @@ class Group(Protocol[Cut]):
     def due(self) -> bool:
         """Say that so much waits for `keep` that it should not wait for its time: else it will be crowded soon."""
 
+    def hurry(self) -> None:
+        """Put nothing off in the next turn of saving: it may be the last one for these places."""
+
     def cut(self, turn: int) -> Cut | None:
         """Freeze what has been taken in so far, or a part of it, without waiting; None if nothing is new.
 

@@ -96,6 +96,9 @@ class StateGroup:
         """See Group."""
         return min(REST * self._spent_s, LONGEST_REST_S)
 
+    def hurry(self) -> None:
+        """See Group: a turn of saving puts nothing off."""
+
     @property
     def parts(self) -> Mapping[int, Part]:
         """The parts that are ours and take messages, by partition number."""

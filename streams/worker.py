@@ -255,7 +255,7 @@ class Worker:
     async def _end(self) -> None:
         if self._failure is None:
             try:
-                await asyncio.wait_for(self._intake.save(), self._settings.stop_timeout_s)
+                await asyncio.wait_for(self._intake.save_all(), self._settings.stop_timeout_s)
             except TimeoutError:
                 log_line.warning("the last state is not kept in time; it will be made again", group=self._group.name)
             except ForewarnError as error:

@@ -100,6 +100,9 @@ class EwmaGroup:
         """See Group."""
         return 0.0
 
+    def hurry(self) -> None:
+        """See Group."""
+
     def revoke(self) -> None:
         """See Group."""
 

@@ -103,6 +103,22 @@ def reason(kind: str = "failing", **changes: Any) -> Reason:
     return Reason(**{**values, **changes})
 
 
+def summary(slot_us: int) -> TickSummary:
+    """Return a summary of a slot."""
+    return TickSummary(
+        v=1,
+        id=f"s{slot_us}",
+        partition=4,
+        slot_us=slot_us,
+        width_us=10,
+        closed_through_us=slot_us + 10,
+        locations=[
+            LocationCount(location="north", reported=3, failed=1),
+            LocationCount(location="south", reported=0, failed=0),
+        ],
+    )
+
+
 def verdict(verdict_name: str, tick_us: int, *, target: str = "main/shop", **changes: Any) -> Verdict:
     """Return a verdict that changed at this tick."""
     values: dict[str, Any] = {
@@ -192,18 +208,7 @@ def _of_detection() -> tuple[Event, ...]:
         verdict(
             "failing", NOW_US, failed=["south"], address="192.0.2.1", reasons=[reason(), reason("silence", value=None)]
         ),
-        TickSummary(
-            v=1,
-            id="s1",
-            partition=4,
-            slot_us=NOW_US,
-            width_us=10,
-            closed_through_us=NOW_US + 10,
-            locations=[
-                LocationCount(location="north", reported=3, failed=1),
-                LocationCount(location="south", reported=0, failed=0),
-            ],
-        ),
+        summary(NOW_US),
     )
 
 

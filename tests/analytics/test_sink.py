@@ -23,7 +23,7 @@ from streams.contract import DeadLetter, Incident
 from streams.faust_app import create_app
 from streams.group import Assigned, LogMessage, OutMessage, Place
 from streams.settings import WorkerSettings
-from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, verdict
+from tests.analytics.messages import NOW_US, batch, events, read, sink_marks, summary, verdict
 from tests.crash import crash
 
 TURNS = count(1)
@@ -228,6 +228,35 @@ async def test_marks_are_written_seldom_and_nothing_is_committed_before_them(
     assert sink_marks(database, "north") == {(CHECKS, 0): 3}
     assert sink.cut(next(TURNS)) is None
     assert rows(session, "checks_log") == 30, "no row went in twice"
+
+
+async def test_summaries_go_with_the_marks_and_at_the_end_nothing_waits(
+    session: Session, database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a summary, so it costs the store no request of its own; checks and verdicts go in at once."""
+    now_s = [100.0]
+    monkeypatch.setattr(sink_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    sink = Sink(database, with_marks=True)
+    await keep_after(sink, checks(0, outbox="north:1"))
+
+    def judged(number: int) -> list[LogMessage]:
+        slot_us, headers = NOW_US + number * 10_000_000, (("outbox", f"detect:{number}".encode()),)
+        found = [codec.encode(summary(slot_us)), codec.encode(verdict("healthy", slot_us))]
+        return [message(VERDICTS, one, 2 * number + place, headers=headers) for place, one in enumerate(found)]
+
+    for number in (0, 1):
+        now_s[0] += 1.0
+        sink.handle(*judged(number))
+        assert await keep(sink) == {}
+        assert (rows(session, "verdicts"), rows(session, "verdict_summaries")) == (number + 1, 0)
+    now_s[0] += sink_module.MARKS_EVERY_S
+    assert await keep(sink) == {Place(VERDICTS, 0): 3}
+    assert (rows(session, "verdicts"), rows(session, "verdict_summaries")) == (2, 2)
+    sink.handle(*judged(2))
+    sink.hurry()
+    assert await keep(sink) == {Place(VERDICTS, 0): 5}
+    assert (rows(session, "verdicts"), rows(session, "verdict_summaries")) == (3, 3)
+    assert rows(session, "verdicts_log") == 3, "no row went in twice"
 
 
 async def test_rows_that_wait_for_their_marks_alone_do_not_count_for_the_bound(

@@ -61,6 +61,9 @@ class Taking:
     def revoke(self) -> None:
         """Nothing to forget."""
 
+    def hurry(self) -> None:
+        """Nothing is put off."""
+
     def cut(self, turn: int) -> None:  # noqa: ARG002 - the protocol
         """Nothing to keep."""
         self.cuts += 1
