@@ -179,7 +179,7 @@ class Intake:
         """Keep what can be kept before the places go to another worker, then forget them."""
         self._stop_loading()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.save_all(), deadline_s)
+            await asyncio.wait_for(self.save(last=True), deadline_s)
         self.forget()
 
     def forget(self) -> None:
@@ -230,16 +230,17 @@ class Intake:
             found.append(Assigned(place=place, epoch=epoch, committed=offset, end=end, first=first))
         return found
 
-    async def save_all(self) -> None:
-        """Keep what was taken in so far, for the last time before the end or before the places are lost."""
-        self._group.hurry()
-        await self.save()
+    async def save(self, *, last: bool = False) -> None:
+        """Keep what was taken in so far and commit what is safe. One at a time.
 
-    async def save(self) -> None:
-        """Keep what was taken in so far and commit what is safe. One at a time."""
+        Args:
+            last: The end comes after it, or the places are lost.
+        """
         async with self._saving:
             if not self._ready.is_set():
                 return
+            if last:
+                self._group.hurry()
             self._hand_over()
             self._turn += 1
             if not await self._save_piece():

@@ -32,7 +32,10 @@ from streams.outgoing import Outgoing, open_outgoing
 from streams.sender import Headers, Sender
 from streams.settings import WorkerSettings
 
-EPOCH_CHECK_S: Final = 5.0
+EPOCH_CHECK_S: Final = 15.0
+"""As often as producers look: each look opens a connection of its own. `forewarn up` ends workers itself when its broker is
+made anew, and does not wait for this."""
+
 LAG_EXPORT_S: Final = 5.0
 KEPT_TOO_LONG_AGO_S: Final = 180.0
 FAUST_STOP_S: Final = 1.0
@@ -255,7 +258,7 @@ class Worker:
     async def _end(self) -> None:
         if self._failure is None:
             try:
-                await asyncio.wait_for(self._intake.save_all(), self._settings.stop_timeout_s)
+                await asyncio.wait_for(self._intake.save(last=True), self._settings.stop_timeout_s)
             except TimeoutError:
                 log_line.warning("the last state is not kept in time; it will be made again", group=self._group.name)
             except ForewarnError as error:
