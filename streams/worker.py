@@ -33,8 +33,8 @@ from streams.sender import Headers, Sender
 from streams.settings import WorkerSettings
 
 EPOCH_CHECK_S: Final = 15.0
-"""As often as producers look: each look opens a connection of its own. `forewarn up` ends workers itself when its broker is
-made anew, and does not wait for this."""
+"""As often as producers look: each look opens a connection. `forewarn up` ends workers itself when its broker is made
+anew, and does not wait for this."""
 
 LAG_EXPORT_S: Final = 5.0
 KEPT_TOO_LONG_AGO_S: Final = 180.0

@@ -18,7 +18,7 @@ from producers.log import create_topics
 from producers.settings import LogSettings
 from producers.topics import CHECKS, OUTBOX_HEADER, VERDICTS, partition_of
 from streams import codec
-from tests.analytics.messages import NOW_US, batch, read, sink_marks, verdict
+from tests.analytics.messages import NOW_US, batch, read, sink_marks, summary, verdict
 from tests.analytics.sink_process import SinkProcess
 from tests.crash import crash
 
@@ -53,6 +53,11 @@ class Flow:
                 for _ in range(2 if self._random.random() < 0.1 else 1):
                     self._write(CHECKS, checks_codec.encode(batch(targets, tick_us=tick_us)), partition)
             self._write(VERDICTS, codec.encode(verdict("healthy", tick_us, id=f"v{self.seq}")), 0)
+        self.producer.flush()
+
+    def send_summary(self) -> None:
+        """Send the summary of a slot."""
+        self._write(VERDICTS, codec.encode(summary(NOW_US)), 0)
         self.producer.flush()
 
     def _write(self, topic: str, value: bytes, partition: int) -> None:
@@ -109,6 +114,20 @@ def test_everything_sent_is_stored_once_even_if_the_sink_is_killed(
         assert sink.terminate() == 0, sink.log()
     [row] = read(Session(database), "SELECT count() AS n, uniqExact(id) AS ids FROM verdicts")
     assert row["n"] == row["ids"] == 100
+
+
+def test_an_orderly_end_puts_nothing_off(broker: TansuBroker, database: StoreSettings, tmp_path: Path) -> None:
+    """Marks, commits and summaries wait for ten seconds where the sink goes on; at its end they do not."""
+    flow = Flow(broker, database)
+    with SinkProcess(broker.bootstrap, database, tmp_path / "sink", partitions=PARTITIONS) as sink:
+        flow.send(5)
+        wait_until(flow.complete, "the first marks")
+        flow.send(5)
+        flow.send_summary()
+        wait_until(lambda: flow.stored() == flow.sent, "rows, sooner than their marks")
+        assert sink.terminate() == 0, sink.log()
+    assert flow.complete()
+    assert len(read(Session(database), "SELECT id FROM verdict_summaries")) == 1
 
 
 def test_a_store_that_is_killed_and_comes_back_misses_nothing(broker: TansuBroker, tmp_path: Path) -> None:
