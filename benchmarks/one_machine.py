@@ -14,8 +14,10 @@ the time. Then it reads the times from the store and the log:
   its row.
 - cpu_percent: CPU time of all processes together in percent of one core, in a second time of the same length in which
   nobody asks the store anything.
-- cpu_percent_calm, with `--calm`: the same once no target has failed for twelve intervals, so that nothing is published
-  but what must be; no incident is opened, told or resolved.
+- disk_gb_a_day: what all processes together gave the disk to write in the same time (Linux's `write_bytes`: what is
+  written again before it reached the disk counts once), for a day of that.
+- cpu_percent_calm and disk_gb_a_day_calm, with `--calm`: the same once no target has failed for twelve intervals, so
+  that nothing is published but what must be; no incident is opened, told or resolved.
 - pss_mb: proportional set size of broker, store, nursery, workers and producers together, at the end; `up` itself is a
   terminal program of its own and here part of the benchmark.
 
@@ -33,7 +35,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -221,18 +223,43 @@ def pss_mb(pids: Sequence[int]) -> float:
     return sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 1e6
 
 
-def cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
-    """Return the CPU seconds that each process has used since its start."""
-    times = {name: psutil.Process(pid).cpu_times() for name, pid in pids.items()}
-    return {name: spent.user + spent.system for name, spent in times.items()}
+class Used(NamedTuple):
+    """What a process has used, or uses.
+
+    Attributes:
+        cpu_s: CPU time, seconds.
+        written_bytes: Given to the disk.
+    """
+
+    cpu_s: float
+    written_bytes: float
 
 
-def used_percent(pids: Mapping[str, int], seconds: float) -> dict[str, float]:
-    """Return the CPU that each process uses from now on for so long, percent of one core."""
-    before_s, began_s = cpu_s(pids), time.monotonic()
+def used_so_far(pid: int) -> Used:
+    """Return what a process has used since its start."""
+    process: Any = psutil.Process(pid)
+    spent = process.cpu_times()
+    return Used(spent.user + spent.system, process.io_counters().write_bytes)
+
+
+def used_a_second(pids: Mapping[str, int], seconds: float) -> dict[str, Used]:
+    """Return what each process uses from now on for so long, a second."""
+    before, began_s = {name: used_so_far(pid) for name, pid in pids.items()}, time.monotonic()
     time.sleep(seconds)
     passed_s = time.monotonic() - began_s
-    return {name: round(100 * (spent - before_s[name]) / passed_s, 1) for name, spent in cpu_s(pids).items()}
+    after = {name: used_so_far(pid) for name, pid in pids.items()}
+    return {
+        name: Used(*((now - then) / passed_s for now, then in zip(after[name], before[name], strict=True)))
+        for name in pids
+    }
+
+
+def of_all(used: Mapping[str, Used], suffix: str = "") -> dict[str, float]:
+    """Return the figures of all processes together."""
+    return {
+        f"cpu_percent{suffix}": round(100 * sum(one.cpu_s for one in used.values()), 1),
+        f"disk_gb_a_day{suffix}": round(sum(one.written_bytes for one in used.values()) * 86_400 / 1e9, 2),
+    }
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -257,21 +284,21 @@ def measured(installation: Installation, seconds: float, calm_down: Callable[[],
     figures: dict[str, Any] = {"start_to_first_stored_s": round(first_stored(store, began_s), 2)}
     pids = {name: pid for name, pid in installation.pids().items() if name != "up"}
     figures["check_to_row_s"] = summary(row_delays(store, seconds))
-    used = used_percent(pids, seconds)
-    figures["cpu_percent"] = round(sum(used.values()), 1)
-    calm: Mapping[str, float] = {}
+    used = used_a_second(pids, seconds)
+    figures |= of_all(used)
+    calm: Mapping[str, Used] = {}
     delays, first_s = verdict_delays(installation, store)
     figures["start_to_first_verdict_s"] = round(first_s - began_wall_s, 2)
     figures["check_to_verdict_s"] = summary(delays)
     if calm_down is not None:
         calm_down()
-        calm = used_percent(pids, seconds)
-        figures["cpu_percent_calm"] = round(sum(calm.values()), 1)
+        calm = used_a_second(pids, seconds)
+        figures |= of_all(calm, "_calm")
     sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
     figures["pss_mb"] = round(sum(sizes.values()), 1)
     for name, size in sorted(sizes.items()):
-        while_calm = f", calm {calm[name]:.1f}" if calm else ""
-        print(f"{name:<16} {size:>8.1f} MB {used[name]:>8.1f} % of a core{while_calm}")
+        shares = [f"{100 * one[name].cpu_s:.1f}" for one in (used, calm) if one]
+        print(f"{name:<16} {size:>8.1f} MB {', calm '.join(shares):>16} % of a core")
     return figures
 
 
