@@ -78,7 +78,8 @@ def rows_of(message: CheckMessage | Event, position: Position) -> tuple[Rows, ..
 def rows_of_all(messages: Iterable[Read]) -> tuple[Rows, ...]:
     """Return the rows that decoded messages become: those of two tables for an accepted config, none for a clock event.
 
-    None for a summary that may count a part of its checks either: it would replace the one that counts them all.
+    None for what was told without the state either (a summary that may count a part of its checks, a provisional
+    verdict): it would replace, or stand beside, what is told of the same by whoever has the state.
     Events of a table become one batch: most of what a batch costs is its columns, however few rows are in it.
 
     Args:
@@ -93,12 +94,18 @@ def rows_of_all(messages: Iterable[Read]) -> tuple[Rows, ...]:
         for message, position in messages:
             if isinstance(message, CheckBatch):
                 found.append(Rows(tables.CHECKS, check_rows(message, position)))
-            elif not isinstance(message, ClockTick) and not (isinstance(message, TickSummary) and message.partial):
+            elif not isinstance(message, ClockTick) and not _is_without_state(message):
                 for table, row in _event_rows(message):
                     events.setdefault(table.name, (table, []))[1].append(row | _placed(position))
         return (*found, *(Rows(table, _batch(table, rows)) for table, rows in events.values()))
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise InvalidEvent("invalid", f"no row can hold it: {error}") from error
+
+
+def _is_without_state(event: ProducerHealth | ProducerStopped | Event) -> bool:
+    if isinstance(event, TickSummary):
+        return event.partial
+    return isinstance(event, Verdict | Deviation) and event.provisional
 
 
 def _event_rows(event: ProducerHealth | ProducerStopped | Event) -> Iterator[tuple[Table, dict[str, Any]]]:
@@ -195,8 +202,10 @@ def event_row(event: ProducerHealth | ProducerStopped | Event) -> dict[str, Any]
     }
     if "reasons" in row:
         row["reasons"] = [_reason(reason) for reason in row["reasons"]]
+    if isinstance(event, Verdict | Deviation):
+        del row["provisional"]  # see _is_without_state
     if isinstance(event, TickSummary):
-        del row["partial"]  # such a one is no row
+        del row["partial"]  # see _is_without_state
         counts = event.locations
         row["locations"] = [count.location for count in counts]
         row["reported"] = [count.reported for count in counts]

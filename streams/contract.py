@@ -59,6 +59,7 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         phase: The phase that grew most, if one explains it.
         time_left_us: Lower bound of the time until the limit.
         time_left_upper_us: Upper bound; None if open.
+        provisional: Judged without the state, as a Verdict may be.
     """
 
     v: int
@@ -78,6 +79,7 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str | None = None
     time_left_us: int | None = None
     time_left_upper_us: int | None = None
+    provisional: bool = False
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +124,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
         interval_us: Of the probe that closed this tick.
         reported: Locations that reported at this tick; failed: those of them whose check failed.
         address: What the target's checks talked to last.
+        provisional: Judged without the state, while it cannot be had: failures in a row are sure, what the target was
+            before is not. It opens incidents and is not stored; whoever has the state judges the tick again.
     """
 
     v: int
@@ -138,6 +142,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     failed: list[str]
     address: str | None = None
     reasons: list[Reason] = []
+    provisional: bool = False
 
 
 class LocationCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,7 +141,8 @@ class DetectPart:
             detector: Does the work.
             partition: Which one it is.
             how: It begins. Provisionally it must do without what is normal: only what is sure without that is
-                published. And where there was a state once, what that one has taken in does not come again.
+                published, in this log and in no later one, as all of it is judged again. And where there was a state
+                once, what that one has taken in does not come again.
         """
         self._detector = detector
         self._provisional = how is How.PROVISIONAL
@@ -195,7 +196,7 @@ class DetectPart:
         return self._told(outputs)
 
     def _told(self, outputs: Outputs) -> list[OutMessage]:
-        return _messages(sure(outputs) if self._provisional else outputs)
+        return _messages(sure(outputs), fleeting=True) if self._provisional else _messages(outputs)
 
     def freeze(self) -> Frozen:
         """Return the whole state as it is now."""
@@ -206,12 +207,13 @@ class DetectPart:
         self._detector.restore(payload)
 
 
-def _messages(outputs: Outputs) -> list[OutMessage]:
+def _messages(outputs: Outputs, *, fleeting: bool = False) -> list[OutMessage]:
     found = [
-        OutMessage(topic=topics.DEVIATIONS, value=codec.encode(one), key=one.target.encode())
+        OutMessage(topic=topics.DEVIATIONS, value=codec.encode(one), key=one.target.encode(), fleeting=fleeting)
         for one in outputs.deviations
     ]
     for verdict in outputs.verdicts:
         key = verdict.target if isinstance(verdict, Verdict) else f"partition-{verdict.partition}"
-        found.append(OutMessage(topic=topics.VERDICTS, value=codec.encode(verdict), key=key.encode()))
+        value = codec.encode(verdict)
+        found.append(OutMessage(topic=topics.VERDICTS, value=value, key=key.encode(), fleeting=fleeting))
     return found

@@ -48,7 +48,8 @@ class OutMessage:
 
     Attributes:
         partition: Only `checks` has more than one.
-        fleeting: Not worth an outbox: in another log it would mean nothing (a clock event).
+        fleeting: Not worth an outbox: in another log it would mean nothing (a clock event), or be made again (what is
+            judged provisionally).
     """
 
     topic: str

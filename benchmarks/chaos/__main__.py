@@ -2,6 +2,7 @@
 
     python -m benchmarks.chaos [--quick] [--seed N] [--kills N] [--log tansu|kafka]
     python -m benchmarks.chaos --part cases   # full disks (needs root), damaged files, a wrong clock
+    python -m benchmarks.chaos --part away [--seconds N] [--log tansu|kafka]  # store, then broker, for an hour each
     python -m benchmarks.chaos --part fuzz    # messages that are nearly right
 
 See docs/chaos.md. Prints what was done to whom, then each check with what is wrong; ends with one line of JSON, and
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.chaos.away import run_away
 from benchmarks.chaos.cases import run_cases
 from benchmarks.chaos.faults import plan
 from benchmarks.chaos.fuzz import fuzz
@@ -47,7 +49,8 @@ def main() -> int:
     parser.add_argument("--interval", type=int, help="seconds between two ticks as they are played")
     parser.add_argument("--silence", type=float, help="seconds for which one producer is stopped so that it is noticed")
     parser.add_argument("--directory", type=Path, help="keep everything here")
-    parser.add_argument("--part", choices=("play", "cases", "fuzz"), default="play")
+    parser.add_argument("--part", choices=("play", "cases", "away", "fuzz"), default="play")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="of --part away")
     parser.add_argument("--messages", type=int, default=100_000, help="of --part fuzz")
     chosen = parser.parse_args()
     began_s = time.monotonic()
@@ -61,6 +64,8 @@ def main() -> int:
             result = _play(chosen, directory, timed)
         elif chosen.part == "cases":
             result = run_cases(chosen.seed, directory, timed)
+        elif chosen.part == "away":
+            result = run_away(chosen.seed, 60.0 if chosen.quick else chosen.seconds, chosen.log, directory, timed)
         else:
             result = fuzz(chosen.seed, 3_000 if chosen.quick else chosen.messages, directory)
     _show(result)

@@ -16,10 +16,17 @@ KINDS: Final = frozenset({"failing", "partial_failure", "forecast"})
 
 
 def sure(outputs: Outputs) -> Outputs:
-    """Return what may be published of the outputs of a detector that began with nothing. Summaries always may."""
+    """Return what may be published of the outputs of a detector that began with nothing, marked as provisional.
+
+    Summaries always may.
+    """
     told = (one if isinstance(one, TickSummary) else _sure_verdict(one) for one in outputs.verdicts)
     return Outputs(
-        deviations=[one for one in outputs.deviations if one.detector == "forecast" and one.active],
+        deviations=[
+            msgspec.structs.replace(one, provisional=True)
+            for one in outputs.deviations
+            if one.detector == "forecast" and one.active
+        ],
         verdicts=[one for one in told if one is not None],
         late=outputs.late,
         redelivered=outputs.redelivered,
@@ -28,4 +35,4 @@ def sure(outputs: Outputs) -> Outputs:
 
 def _sure_verdict(verdict: Verdict) -> Verdict | None:
     reasons = [reason for reason in verdict.reasons if reason.kind in KINDS]
-    return msgspec.structs.replace(verdict, reasons=reasons) if reasons else None
+    return msgspec.structs.replace(verdict, reasons=reasons, provisional=True) if reasons else None

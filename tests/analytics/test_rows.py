@@ -17,7 +17,7 @@ from producers.errors import InvalidEvent
 from producers.topics import ACTIONS, CHECKS
 from streams import codec
 from streams.codec import Event
-from streams.contract import Action, DeadLetter, TickSummary, Verdict
+from streams.contract import Action, DeadLetter, Deviation, TickSummary, Verdict
 from tests.analytics.messages import NOW_US, batch, events, place, read, rich_batch, verdict, without
 
 ROOT = Path(__file__).parent.parent.parent
@@ -143,6 +143,15 @@ def test_a_summary_that_may_count_a_part_of_its_checks_is_no_row() -> None:
     [rows] = rows_of(summary, place())
     assert rows.table is tables.VERDICT_SUMMARIES
     assert rows_of(msgspec.structs.replace(summary, partial=True), place()) == ()
+
+
+@pytest.mark.parametrize(("kind", "table"), [(Verdict, tables.VERDICTS), (Deviation, tables.DEVIATIONS)])
+def test_what_is_judged_provisionally_is_no_row(kind: type[Verdict | Deviation], table: tables.Table) -> None:
+    """Whoever has the state judges the tick again, and may tell nothing of it: nothing would replace such a row."""
+    one = next(event for event in events() if isinstance(event, kind))
+    [rows] = rows_of(one, place())
+    assert rows.table is table
+    assert rows_of(msgspec.structs.replace(one, provisional=True), place()) == ()
 
 
 def test_an_accepted_config_is_an_action_and_a_numbered_version(session: Session) -> None:

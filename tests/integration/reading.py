@@ -149,13 +149,13 @@ def stored(store: StoreSettings, view: str) -> dict[tuple[Any, ...], Row]:
 def logged(messages: Sequence[Logged]) -> dict[str, dict[tuple[Any, ...], Row]]:
     """Return the rows that the messages must become, by view and by what identifies them.
 
-    A summary that may count a part of its checks becomes none. Of two checks with one identity the earliest counts;
+    What was told without the state becomes none. Of two checks with one identity the earliest counts;
     everything else that comes twice says the same twice.
     """
     found: dict[str, dict[tuple[Any, ...], Row]] = {view: {} for view in (CHECKS_VIEW, *VIEWS.values())}
     for message in messages:
         event = message.decoded()
-        if isinstance(event, ClockTick) or (isinstance(event, TickSummary) and event.partial):
+        if isinstance(event, ClockTick) or getattr(event, "partial", False) or getattr(event, "provisional", False):
             continue
         if isinstance(event, CheckBatch):
             for row in _checks(event):
@@ -216,6 +216,7 @@ def _row(event: Any) -> Row:
     row = _columns(event, _RENAMED.get(type(event), {}))
     if "reasons" in row:
         row["reasons"] = [_columns(reason, {}) for reason in event.reasons]
+    row.pop("provisional", None)
     if isinstance(event, TickSummary):
         del row["partial"]
         row["locations"] = [one.location for one in event.locations]

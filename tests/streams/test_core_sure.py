@@ -1,5 +1,7 @@
 """What is published of a detector that had to begin without its state."""
 
+import msgspec
+
 from streams.contract import VERSION, Deviation, LocationCount, Reason, TickSummary, Verdict, VerdictName
 from streams.core.outputs import Outputs
 from streams.core.sure import sure
@@ -23,10 +25,13 @@ def deviation(detector: str, *, active: bool) -> Deviation:
 
 
 def test_failures_and_what_runs_out_are_told() -> None:
-    """They need no baseline."""
+    """They need no baseline. They say that they are provisional: what the target was before is not known."""
     told = [verdict("failing", "failing"), verdict("degraded", "partial_failure"), verdict("degraded", "forecast")]
     forecast = deviation("forecast", active=True)
-    assert sure(Outputs(verdicts=[*told], deviations=[forecast])) == Outputs(verdicts=[*told], deviations=[forecast])
+    assert sure(Outputs(verdicts=[*told], deviations=[forecast])) == Outputs(
+        verdicts=[msgspec.structs.replace(one, provisional=True) for one in told],
+        deviations=[msgspec.structs.replace(forecast, provisional=True)],
+    )
 
 
 def test_nothing_unusual_and_no_recovery_is_told() -> None:

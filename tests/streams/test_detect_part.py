@@ -9,7 +9,7 @@ from streams import codec
 from streams.contract import TickSummary, Verdict
 from streams.core.detect import Detector
 from streams.detect import DetectPart
-from streams.group import LogMessage
+from streams.group import LogMessage, OutMessage
 from streams.policy import DetectPolicy
 from streams.starts import How
 from tests.streams.timelines import INTERVAL, START, TARGET, expectations
@@ -41,9 +41,9 @@ def clock_event(tick: int) -> bytes:
     return checks_codec.encode(ClockTick(v=VERSION, partition=0, at_us=START + tick * INTERVAL))
 
 
-def told(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0, at_us: int) -> list[codec.Event]:
-    """Let the part handle a log from an offset on, written at one time, and return all that it tells."""
-    found = []
+def published(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0, at_us: int) -> list[OutMessage]:
+    """Let the part handle a log from an offset on, written at one time, and return all that it publishes."""
+    found: list[OutMessage] = []
     for offset, value in enumerate(log, first_offset):
         message = LogMessage(
             epoch=epoch,
@@ -54,8 +54,14 @@ def told(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 
             key=None,
             value=value,
         )
-        found += [codec.decode(out.topic, out.value) for out in part.handle(message)]
+        found += part.handle(message)
     return found
+
+
+def told(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0, at_us: int) -> list[codec.Event]:
+    """Return the same as events."""
+    messages = published(part, log, epoch=epoch, first_offset=first_offset, at_us=at_us)
+    return [codec.decode(one.topic, one.value) for one in messages]
 
 
 def judged(part: DetectPart, log: list[bytes], *, epoch: str, first_offset: int = 0) -> list[Verdict]:
@@ -102,6 +108,19 @@ def test_what_began_without_its_state_says_which_slots_it_may_have_seen_in_part(
         one.slot_us: one.locations for one in summaries[How.ANEW]
     }
     assert not any(one.partial for begins in (How.LOADED, How.ANEW) for one in summaries[begins])
+
+
+def test_what_is_judged_provisionally_says_so_and_is_in_no_outbox() -> None:
+    """In another log it is judged again, with the state as a rule: sent again there, it would contradict that."""
+    log = [clock_event(0), *(batch(place, tick) for tick in range(BAD_TICK + 4) for place in PLACES)]
+    for how in (How.PROVISIONAL, How.ANEW):
+        part = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0, how=how)
+        messages = published(part, log, epoch="1", at_us=START)
+        events = [codec.decode(one.topic, one.value) for one in messages]
+        verdicts = [one for one in events if isinstance(one, Verdict)]
+        assert any(one.verdict == "failing" for one in verdicts)
+        assert {one.provisional for one in verdicts} == {how is How.PROVISIONAL}
+        assert {one.fleeting for one in messages} == {how is How.PROVISIONAL}
 
 
 def test_which_slots_are_seen_in_part_outlives_a_restart() -> None:

@@ -1,0 +1,100 @@
+"""The store away for long, then the broker, while everything else runs: what goes on meanwhile, and what comes later.
+
+Away is what a network makes of it: nothing passes between it and anybody, and nothing is refused. What is judged of
+the time without a broker comes too late for some of its checks: those are stored, and counted as late.
+"""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from benchmarks.chaos.evidence import NOTICE_US
+from benchmarks.chaos.faults import Done, Fault, strike
+from benchmarks.chaos.installations import LOCATIONS
+from benchmarks.chaos.recording import QUIET_TICKS, WARM_TICKS, record
+from benchmarks.chaos.run import Expected, Plan, Result, Stage, Tell, finish, on_stage
+from tests.integration.reading import query
+
+INTERVAL_S: Final = 10
+TARGETS: Final = 100
+BETWEEN_TICKS: Final = 18
+"""From the end of one outage to the next, and from the last to the end."""
+
+UNDER_WAY_US: Final = 2_000_000
+"""What was on its way to the store when it was cut off may arrive."""
+
+SAID: Final = ("the store's marks cannot be read", "is not kept", "state was not kept", "reading is behind")
+"""Error lines that the processes are given cause for."""
+
+
+def run_away(seed: int, seconds: float, log: str, directory: Path, tell: Tell) -> Result:
+    """Cut the store off for so long, then the broker.
+
+    Args:
+        seed: Of the recording.
+        seconds: How long each is away.
+        log: `tansu` or `kafka`.
+        directory: Keeps everything.
+        tell: Gets a line for each step.
+    """
+    ticks = WARM_TICKS + 2 * (round(seconds / INTERVAL_S) + BETWEEN_TICKS) + QUIET_TICKS
+    recording = record(seed, targets=TARGETS, locations=LOCATIONS, ticks=ticks)
+    tell(f"{TARGETS} targets x {len(LOCATIONS)} locations, {ticks} ticks, {recording.events}")
+    with on_stage(Plan(log=log, recording=recording, interval_s=INTERVAL_S), directory, tell, lambda _: None) as stage:
+        time.sleep(WARM_TICKS * INTERVAL_S)
+        done, wrong = [], {}
+        for name, look in (("store", _without_store), ("broker", _without_broker)):
+            before = _spooled(stage)
+            done.append(strike(stage.deployment, Fault(at=0.0, name=name, how="cut", seconds=seconds)))
+            wrong[f"while the {name} was away"] = look(stage, done[-1], before)
+            tell(f"the {name} was away for {seconds:g} s; spools hold {_spooled(stage)} bytes")
+            time.sleep(BETWEEN_TICKS * INTERVAL_S)
+        result = finish(stage, [*done, *_as_of_producers(done[-1])], Expected(said=SAID))
+    wrong["no row was stored while the store was away"] = _stored_meanwhile(stage, done[0])
+    result.wrong |= wrong
+    return result
+
+
+def _spooled(stage: Stage) -> int:
+    """Return the bytes of all producers' spools."""
+    files = stage.deployment.directory.rglob("*.outbox")
+    return sum(file.stat().st_size for file in files if "spool" in file.parts)
+
+
+def _told(stage: Stage, away: Done) -> int:
+    """Return how many requests the webhook got meanwhile."""
+    return sum(away.from_us <= one.at_us <= away.until_us for one in stage.deployment.local.posted())
+
+
+def _without_store(stage: Stage, away: Done, before: int) -> list[str]:
+    """Say what did not go on: the webhook must have been told of what happened."""
+    told = _told(stage, away)
+    stage.tell(f"{told} requests to the webhook without a store, spools from {before} to {_spooled(stage)} bytes")
+    return [] if told else ["nobody was told anything"]
+
+
+def _without_broker(stage: Stage, away: Done, before: int) -> list[str]:
+    """Say what did not go on: probing, into the spool."""
+    del away
+    after = _spooled(stage)
+    return [] if after > before else [f"the spools held {before} bytes before, {after} at the end"]
+
+
+def _stored_meanwhile(stage: Stage, away: Done) -> list[str]:
+    sql = "SELECT count() AS n FROM checks_log WHERE toUnixTimestamp64Micro(stored_at) BETWEEN %(from)s AND %(until)s"
+    times = {"from": away.from_us + UNDER_WAY_US, "until": away.until_us - UNDER_WAY_US}
+    count = int(query(stage.deployment.store, sql, **times)[0]["n"])
+    return [f"{count} checks"] if count else []
+
+
+def _as_of_producers(away: Done) -> list[Done]:
+    """Return what a broker that is away is for who judges: every producer is."""
+    until_us = away.until_us + NOTICE_US
+    return [
+        Done(
+            fault=Fault(at=0.0, name=f"producer {location}", how="cut", seconds=away.fault.seconds),
+            from_us=away.from_us,
+            until_us=until_us,
+        )
+        for location in LOCATIONS
+    ]
