@@ -65,7 +65,10 @@ def main() -> int:
         elif chosen.part == "cases":
             result = run_cases(chosen.seed, directory, timed)
         elif chosen.part == "away":
-            result = run_away(chosen.seed, 60.0 if chosen.quick else chosen.seconds, chosen.log, directory, timed)
+            seconds, interval_s = (60.0, 2) if chosen.quick else (chosen.seconds, 10)
+            result = run_away(
+                chosen.seed, seconds, interval_s=interval_s, log=chosen.log, directory=directory, tell=timed
+            )
         else:
             result = fuzz(chosen.seed, 3_000 if chosen.quick else chosen.messages, directory)
     _show(result)

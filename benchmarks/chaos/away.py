@@ -15,9 +15,8 @@ from benchmarks.chaos.recording import QUIET_TICKS, WARM_TICKS, record
 from benchmarks.chaos.run import Expected, Plan, Result, Stage, Tell, finish, on_stage
 from tests.integration.reading import query
 
-INTERVAL_S: Final = 10
 TARGETS: Final = 100
-BETWEEN_TICKS: Final = 18
+BETWEEN_TICKS: Final = 12
 """From the end of one outage to the next, and from the last to the end."""
 
 UNDER_WAY_US: Final = 2_000_000
@@ -27,28 +26,29 @@ SAID: Final = ("the store's marks cannot be read", "is not kept", "state was not
 """Error lines that the processes are given cause for."""
 
 
-def run_away(seed: int, seconds: float, log: str, directory: Path, tell: Tell) -> Result:
+def run_away(seed: int, seconds: float, *, interval_s: int, log: str, directory: Path, tell: Tell) -> Result:
     """Cut the store off for so long, then the broker.
 
     Args:
         seed: Of the recording.
         seconds: How long each is away.
+        interval_s: Between two ticks of a target.
         log: `tansu` or `kafka`.
         directory: Keeps everything.
         tell: Gets a line for each step.
     """
-    ticks = WARM_TICKS + 2 * (round(seconds / INTERVAL_S) + BETWEEN_TICKS) + QUIET_TICKS
+    ticks = WARM_TICKS + 2 * (round(seconds / interval_s) + BETWEEN_TICKS) + QUIET_TICKS
     recording = record(seed, targets=TARGETS, locations=LOCATIONS, ticks=ticks)
     tell(f"{TARGETS} targets x {len(LOCATIONS)} locations, {ticks} ticks, {recording.events}")
-    with on_stage(Plan(log=log, recording=recording, interval_s=INTERVAL_S), directory, tell, lambda _: None) as stage:
-        time.sleep(WARM_TICKS * INTERVAL_S)
+    with on_stage(Plan(log=log, recording=recording, interval_s=interval_s), directory, tell, lambda _: None) as stage:
+        time.sleep(WARM_TICKS * interval_s)
         done, wrong = [], {}
         for name, look in (("store", _without_store), ("broker", _without_broker)):
             before = _spooled(stage)
             done.append(strike(stage.deployment, Fault(at=0.0, name=name, how="cut", seconds=seconds)))
             wrong[f"while the {name} was away"] = look(stage, done[-1], before)
             tell(f"the {name} was away for {seconds:g} s; spools hold {_spooled(stage)} bytes")
-            time.sleep(BETWEEN_TICKS * INTERVAL_S)
+            time.sleep(BETWEEN_TICKS * interval_s)
         result = finish(stage, [*done, *_as_of_producers(done[-1])], Expected(said=SAID))
     wrong["no row was stored while the store was away"] = _stored_meanwhile(stage, done[0])
     result.wrong |= wrong
