@@ -207,23 +207,29 @@ async def test_with_the_store_away_nothing_is_lost_and_nothing_committed(
         process.stop()
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The sink's clock: it goes on where a test adds to `now_s`."""
+    found = SimpleNamespace(now_s=100.0)
+    monkeypatch.setattr(sink_module, "time", SimpleNamespace(monotonic=lambda: found.now_s))
+    return found
+
+
 async def test_marks_are_written_seldom_and_nothing_is_committed_before_them(
-    session: Session, database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+    session: Session, database: StoreSettings, clock: SimpleNamespace
 ) -> None:
     """Rows go in at once. Their marks wait, with all that came since, also where nothing new comes."""
-    now_s = [100.0]
-    monkeypatch.setattr(sink_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     sink = Sink(database, with_marks=True)
     sink.handle(checks(0, outbox="north:1"))
     assert await keep(sink) == {Place(CHECKS, 0): 0}
     for offset in (1, 2):
-        now_s[0] += 1.0
+        clock.now_s += 1.0
         sink.handle(checks(offset, outbox=f"north:{offset + 1}"))
         assert await keep(sink) == {}
         assert rows(session) == 10 * (offset + 1)
     assert await keep(sink) == {}
     assert sink_marks(database, "north") == {(CHECKS, 0): 1}
-    now_s[0] += sink_module.MARKS_EVERY_S
+    clock.now_s += sink_module.MARKS_EVERY_S
     assert await keep(sink) == {Place(CHECKS, 0): 2}
     assert sink_marks(database, "north") == {(CHECKS, 0): 3}
     assert sink.cut(next(TURNS)) is None
@@ -231,11 +237,9 @@ async def test_marks_are_written_seldom_and_nothing_is_committed_before_them(
 
 
 async def test_summaries_go_with_the_marks_and_at_the_end_nothing_waits(
-    session: Session, database: StoreSettings, monkeypatch: pytest.MonkeyPatch
+    session: Session, database: StoreSettings, clock: SimpleNamespace
 ) -> None:
     """Nobody waits for a summary, so it costs the store no request of its own; checks and verdicts go in at once."""
-    now_s = [100.0]
-    monkeypatch.setattr(sink_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     sink = Sink(database, with_marks=True)
     await keep_after(sink, checks(0, outbox="north:1"))
 
@@ -245,11 +249,11 @@ async def test_summaries_go_with_the_marks_and_at_the_end_nothing_waits(
         return [message(VERDICTS, one, 2 * number + place, headers=headers) for place, one in enumerate(found)]
 
     for number in (0, 1):
-        now_s[0] += 1.0
+        clock.now_s += 1.0
         sink.handle(*judged(number))
         assert await keep(sink) == {}
         assert (rows(session, "verdicts"), rows(session, "verdict_summaries")) == (number + 1, 0)
-    now_s[0] += sink_module.MARKS_EVERY_S
+    clock.now_s += sink_module.MARKS_EVERY_S
     assert await keep(sink) == {Place(VERDICTS, 0): 3}
     assert (rows(session, "verdicts"), rows(session, "verdict_summaries")) == (2, 2)
     sink.handle(*judged(2))

@@ -155,7 +155,7 @@ def logged(messages: Sequence[Logged]) -> dict[str, dict[tuple[Any, ...], Row]]:
     found: dict[str, dict[tuple[Any, ...], Row]] = {view: {} for view in (CHECKS_VIEW, *VIEWS.values())}
     for message in messages:
         event = message.decoded()
-        if isinstance(event, ClockTick) or getattr(event, "partial", False) or getattr(event, "provisional", False):
+        if isinstance(event, ClockTick) or _is_without_state(event):
             continue
         if isinstance(event, CheckBatch):
             for row in _checks(event):
@@ -167,6 +167,12 @@ def logged(messages: Sequence[Logged]) -> dict[str, dict[tuple[Any, ...], Row]]:
             row = _row(event)
             found[view][_key(view, row)] = row
     return found
+
+
+def _is_without_state(event: Any) -> bool:
+    if isinstance(event, TickSummary):
+        return event.partial
+    return isinstance(event, Verdict | Deviation) and event.provisional
 
 
 def _key(view: str, row: Row) -> tuple[Any, ...]:
@@ -216,7 +222,8 @@ def _row(event: Any) -> Row:
     row = _columns(event, _RENAMED.get(type(event), {}))
     if "reasons" in row:
         row["reasons"] = [_columns(reason, {}) for reason in event.reasons]
-    row.pop("provisional", None)
+    if isinstance(event, Verdict | Deviation):
+        del row["provisional"]
     if isinstance(event, TickSummary):
         del row["partial"]
         row["locations"] = [one.location for one in event.locations]
