@@ -124,6 +124,7 @@ class Sender:
         self._working = False  # has this link done anything?
         self._alone_through = 0  # records up to here are sent one by one: one of them was refused
         self._next_look_s = self._next_trim_s = 0.0
+        self._asking: threading.Thread | None = None  # asks the store what is safe
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sender {outbox.id}", daemon=True)
@@ -312,13 +313,21 @@ class Sender:
         self._next_look_s = time.monotonic() + LOOK_EVERY_S
         if read_epochs(self._settings, self._topics) != self._epochs:
             raise LogUnavailableError("the log is another one than before")
-        if self._marks is not None:
-            try:
-                self._outbox.trim(self._marks.stored_marks(self._outbox.id))
-            except TransientError as error:
-                self._marks_away.failed(error)
-            else:
-                self._marks_away.worked()
+        if self._marks is not None and (self._asking is None or not self._asking.is_alive()):
+            # Beside the sending: a store that hangs takes minutes to fail, and checks must go on into the log.
+            name = f"marks {self._outbox.id}"
+            self._asking = threading.Thread(target=self._trim_by, args=(self._marks,), name=name, daemon=True)
+            self._asking.start()
+
+    def _trim_by(self, marks: OutboxMarks) -> None:
+        try:
+            stored = marks.stored_marks(self._outbox.id)
+        except TransientError as error:
+            self._marks_away.failed(error)
+            return
+        self._marks_away.worked()
+        if not self._stop.is_set():  # else the outbox may have another owner by now
+            self._outbox.trim(stored)
 
     def _tell(self, trouble: str) -> None:
         """Say what is wrong: once for each new trouble, then once a minute."""

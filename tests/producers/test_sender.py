@@ -1,5 +1,6 @@
 """From an outbox to a real broker: everything, in order, over every outage."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forewarn.embedded.broker import TansuBroker
+from producers import sender as sender_module
 from producers.errors import TransientError
 from producers.log import create_topics
 from producers.outbox import Outbox
@@ -129,6 +131,30 @@ def test_a_forgetful_log_is_trimmed_by_what_the_store_has_and_by_nothing_else(tm
             marks.away = False
             wait_until(lambda: outbox.records == 4)
             assert [record.seq for record in outbox.pending()] == [2, 5, 8, 9]
+
+
+def test_a_store_that_hangs_holds_up_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes minutes until it fails: warnings must not wait for that. It is asked by one question at a time."""
+    monkeypatch.setattr(sender_module, "LOOK_EVERY_S", 0.1)
+    answers = threading.Event()
+
+    class Hanging(Marks):
+        def stored_marks(self, outbox_id: str) -> dict[Place, int]:
+            stored = super().stored_marks(outbox_id)
+            assert answers.wait(40)
+            return stored
+
+    with running_broker(tmp_path / "broker") as broker:
+        marks = Hanging()
+        with sending(tmp_path / "spool", settings_of(broker, forgetful=True), marks) as (outbox, sender):
+            wait_until(lambda: marks.asked == 1)
+            for _ in range(3):
+                append(outbox, 9)
+                wait_until(lambda: sender.all_acknowledged)
+            assert (marks.asked, outbox.records) == (1, 27)
+            marks.stored = {(CHECKS, 0): 27}
+            answers.set()
+            wait_until(lambda: outbox.records == 18)
 
 
 def test_a_broker_replaced_by_an_empty_one_gets_everything_that_is_not_stored(tmp_path: Path) -> None:
