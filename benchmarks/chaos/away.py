@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.chaos.evidence import NOTICE_US
 from benchmarks.chaos.faults import Done, Fault, strike
 from benchmarks.chaos.installations import LOCATIONS
 from benchmarks.chaos.recording import QUIET_TICKS, WARM_TICKS, record
@@ -54,7 +53,7 @@ def run_away(seed: int, seconds: float, *, interval_s: int, log: str, directory:
             wrong[GOES_ON[name]] = [] if went_on else [f"{told} requests, spools from {before} to {after} bytes"]
             done.append(away)
             time.sleep(BETWEEN_TICKS * interval_s)
-        result = finish(stage, [*done, *_as_of_producers(done[-1])], Expected(said=SAID))
+        result = finish(stage, done, Expected(said=SAID))
         wrong["no row was stored without the store"] = _stored_meanwhile(stage, done[0])
     result.wrong |= wrong
     return result
@@ -76,16 +75,3 @@ def _stored_meanwhile(stage: Stage, away: Done) -> list[str]:
     times = {"from": away.from_us + UNDER_WAY_US, "until": away.until_us - UNDER_WAY_US}
     count = int(query(stage.deployment.store, sql, **times)[0]["n"])
     return [f"{count} checks"] if count else []
-
-
-def _as_of_producers(away: Done) -> list[Done]:
-    """Return what a broker that is away is for who judges: every producer is."""
-    until_us = away.until_us + NOTICE_US
-    return [
-        Done(
-            fault=Fault(at=0.0, name=f"producer {location}", how="cut", seconds=away.fault.seconds),
-            from_us=away.from_us,
-            until_us=until_us,
-        )
-        for location in LOCATIONS
-    ]
