@@ -105,7 +105,9 @@ class DetectGroup(StateGroup):
         while True:
             await asyncio.sleep(self._slot_us / 1e6 - time.time() % (self._slot_us / 1e6))
             at_us = time.time_ns() // 1000 // self._slot_us * self._slot_us
-            publish([_clock_event(partition, at_us) for partition in self.parts])
+            for part in self.parts.values():
+                assert isinstance(part, DetectPart)
+                publish(part.tell_time(at_us))
 
     async def _warm(self, start: Start, ours: Sequence[Assigned]) -> bool:
         """Let an empty detector learn from what is stored of its partition."""
@@ -126,11 +128,6 @@ class DetectGroup(StateGroup):
         return True
 
 
-def _clock_event(partition: int, at_us: int) -> OutMessage:
-    tick = ClockTick(v=VERSION, partition=partition, at_us=at_us)
-    return OutMessage(topic=topics.CHECKS, partition=partition, value=checks_codec.encode(tick), fleeting=True)
-
-
 class DetectPart:
     """The Detector of one partition: messages in, messages out."""
 
@@ -145,6 +142,8 @@ class DetectPart:
                 once, what that one has taken in does not come again.
         """
         self._detector = detector
+        self._partition = partition
+        self._told_us = self._heard_us = 0  # the last clock event that was written, and the newest that was read
         self._provisional = how is How.PROVISIONAL
         self._misses_some = how in {How.PROVISIONAL, How.CHANGED, How.LOST}  # until the first message
         self._judged = telemetry.CHECKS_JUDGED.labels(str(partition))
@@ -156,13 +155,27 @@ class DetectPart:
         now_us = time.time_ns() // 1000
         return warm(self._detector, history, place, epoch=epoch, before_offset=before_offset, now_us=now_us)
 
+    def tell_time(self, at_us: int) -> Sequence[OutMessage]:
+        """Return the clock event that is to be written now.
+
+        None before the last one was read: it waits for the broker, or behind a backlog. Others that wait with it would
+        tell old times, and hide that the log stood still.
+        """
+        if self._heard_us < self._told_us:
+            return ()
+        self._told_us = at_us
+        tick = ClockTick(v=VERSION, partition=self._partition, at_us=at_us)
+        value = checks_codec.encode(tick)
+        return (OutMessage(topic=topics.CHECKS, partition=self._partition, value=value, fleeting=True),)
+
     def handle(self, *messages: LogMessage) -> Sequence[OutMessage]:
         """Take in messages of `checks`; one that cannot be used becomes a dead letter."""
         found: list[OutMessage] = []
         batches: list[CheckColumns] = []  # that follow each other, to be judged together
         for message in messages:
-            if message.offset == 0:
-                self._detector.begin_log()
+            if message.offset == 0 or not self._detector.goes_on(message.timestamp_us):
+                found += self._checks(batches)
+            self._detector.logged(message.timestamp_us, first=message.offset == 0)
             if self._misses_some:
                 self._detector.begin_late(message.timestamp_us)
                 self._misses_some = False
@@ -175,6 +188,7 @@ class DetectPart:
                 case CheckBatch():
                     batches.append(checks_codec.columns(event))
                 case ClockTick():
+                    self._heard_us = max(self._heard_us, event.at_us)
                     found += self._checks(batches)
                     found += self._told(self._detector.clock(event.at_us))
                 case ProducerStopped():

@@ -87,14 +87,13 @@ class IncidentsPart:
         return [out for message in messages for out in self._handle(message)]
 
     def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        if message.offset == 0:
-            self._incidents.begin_log(message.timestamp_us)
+        self._incidents.logged(message.timestamp_us, first=message.offset == 0)
         try:
             event = codec.decode(message.topic, message.value)
         except InvalidEvent as error:
             return [dead_letter(message, error, group=GROUP)]
         assert isinstance(event, Verdict | TickSummary)
-        return self._told(self._incidents.apply(event, at_us=message.timestamp_us))
+        return self._told(self._incidents.apply(event))
 
     def clock(self, now_us: int) -> Sequence[OutMessage]:
         """Say what time it is; see `Incidents.clock`."""

@@ -129,8 +129,7 @@ def _late(
     detector = Detector(config.detect_policy, config.expectations(), partition=partition, partitions=partitions)
     apart = frozenset(apart)
     for number, message in enumerate(messages):
-        if message.offset == 0:
-            detector.begin_log()
+        detector.logged(message.timestamp_us, first=message.offset == 0)
         with contextlib.suppress(InvalidEvent):
             event = codec.decode(message.value, log_timestamp_us=message.timestamp_us)
             if isinstance(event, ClockTick):

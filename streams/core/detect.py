@@ -21,9 +21,10 @@ from streams.core.outputs import Outputs, together
 from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
 from streams.core.series import SeriesView, series_of
 from streams.core.snapshot import Frozen
+from streams.core.standstill import stood_still
 from streams.core.state import State
 from streams.core.table import Ints, Rows
-from streams.core.watermark import FOREVER, NEVER, advance, foreseen, gathered, report
+from streams.core.watermark import FOREVER, NEVER, advance, any_live, foreseen, gathered, report
 from streams.policy import DetectPolicy, Expectations
 
 CODE: Final = whole.CODE
@@ -140,6 +141,7 @@ class Detector:
             at_us: Microseconds UTC. Earlier than the last one changes nothing.
         """
         state = self._state
+        at_us -= state.behind_us
         if at_us > state.clock_us:
             if state.gathers_since_us == FOREVER:
                 state.gathers_since_us = at_us
@@ -159,15 +161,41 @@ class Detector:
         state.locations.stopped_us[number] = max(int(state.locations.stopped_us[number]), at_us)
         return self._outputs()
 
+    def goes_on(self, logged_us: int) -> bool:
+        """Say whether a message with this timestamp of the log follows the last one without a standstill."""
+        return stood_still(self._state.logged_us, logged_us) == 0
+
+    def logged(self, at_us: int, *, first: bool = False) -> None:
+        """Say when the log took the message that comes next. What was checked while it stood still comes after that.
+
+        Args:
+            at_us: Its timestamp; 0 if it has none.
+            first: The log begins with it.
+        """
+        state = self._state
+        gap_us = stood_still(state.logged_us, at_us)
+        state.logged_us = max(state.logged_us, at_us)
+        if first:
+            self.begin_log()
+        if gap_us and any_live(state.locations, clock_us=state.clock_us, quiet_us=self._quiet_us()):
+            self._gather()
+            if state.clock_us > NEVER:
+                state.behind_us += gap_us
+
     def begin_log(self) -> None:
         """The log begins anew: what was not safe yet comes again, from each location in its own time."""
+        state = self._state
+        self._gather()
+        if state.gathers_since_us == NEVER and (own := self._own()):
+            state.gathers_since_us = FOREVER
+            state.await_all(own)
+
+    def _gather(self) -> None:
+        """Await all locations that are live."""
         state = self._state
         state.gathers_since_us = max(state.clock_us, state.watermark_us)
         known = slice(state.locations.rows)
         state.locations.before_us[known] = state.locations.newest_us[known]
-        if state.gathers_since_us == NEVER and (own := self._own()):
-            state.gathers_since_us = FOREVER
-            state.await_all(own)
 
     def begin_late(self, at_us: int) -> None:
         """Say that of checks before this time some may never come, to a detector that begins without their state."""
@@ -283,10 +311,13 @@ class Detector:
             state.locations,
             since_us=state.gathers_since_us,
             clock_us=state.clock_us,
+            behind_us=state.behind_us,
             patience_us=patience_us,
+            quiet_us=self._quiet_us(),
             together_us=int(groups.interval_us[: groups.rows].min(initial=patience_us)),
         ):
             gathering, state.gathers_since_us = False, NEVER
+            state.clock_us, state.behind_us = state.clock_us + state.behind_us, 0
             state.locations.awaited[:] = False
         state.watermark_us = advance(
             state.locations,
@@ -294,7 +325,14 @@ class Detector:
             clock_us=state.clock_us,
             patience_us=patience_us,
             gathering=gathering,
+            behind_us=state.behind_us,
         )
+
+    def _quiet_us(self) -> int:
+        """Return within what time a live location delivers: two intervals of the target that is checked most often."""
+        intervals_us = self._state.ticks.groups.interval_us[: self._state.ticks.groups.rows]
+        often_us = int(intervals_us.min()) if intervals_us.size else 0
+        return max(2 * often_us, self._policy.min_silence_us)
 
     def _keep(self, runs: Runs, others: Structured, groups: Rows) -> None:
         """Put back what did not close, and note when it will."""

@@ -24,7 +24,7 @@ from streams.core.verdict import TargetState, Verdicts
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-17"
+CODE: Final = "detect-18"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 
@@ -38,6 +38,8 @@ class State:
         metric_readings: The metrics whose level is judged, with numbers of their own.
         next_uid: Of the next check.
         clock_us, watermark_us: NEVER before the first.
+        logged_us: The log's newest timestamp.
+        behind_us: How far the clock is behind, because the log stood still.
     """
 
     def __init__(self, policy: DetectPolicy, expectations: Expectations, partition: int) -> None:
@@ -67,8 +69,11 @@ class State:
         self.next_uid = 0
         self.clock_us = NEVER
         self.watermark_us = NEVER
-        # How far time had come when the log began anew, while locations deliver again; FOREVER before any clock event.
+        # How far time had come when the log began anew or stood still, while locations deliver again; FOREVER before
+        # any clock event.
         self.gathers_since_us = NEVER
+        self.logged_us = NEVER
+        self.behind_us = 0
 
     def add(self, added: Added, born_us: int) -> None:
         """Make room for new groups and lanes.
@@ -136,6 +141,8 @@ class State:
                 self.clock_us,
                 self.watermark_us,
                 self.gathers_since_us,
+                self.logged_us,
+                self.behind_us,
                 self.summaries.next_us,
                 int(self.summaries.told),
                 self.summaries.whole_from_us,
@@ -202,7 +209,8 @@ class State:
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
-        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, *of_summaries = meta["numbers"]
+        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, *others = meta["numbers"]
+        self.logged_us, self.behind_us, *of_summaries = others
         next_us, told, whole_from_us = of_summaries
         self.summaries.next_us, self.summaries.told, self.summaries.whole_from_us = next_us, bool(told), whole_from_us
         self.details = dict(meta["details"])

@@ -15,6 +15,10 @@ gathered first: the vote is that of the live location that is furthest behind, u
 before and all of them are together again, or until two times PATIENCE are over. Who begins with such a log knows of
 none that is live, so it awaits all that the config names: whatever it had judged before is lost with the state that was
 not kept yet, and comes again.
+
+When the log stood still (the broker was away, or the machine slept) the same is done, for those that were live before.
+And time stands still with it: until all are gathered the clock is behind by as long as the log stood still, or the
+first clock event would make everything late that was checked meanwhile.
 """
 
 from typing import Final
@@ -59,7 +63,13 @@ def report(locations: LocationTable, location: Rows, tick_us: Ints) -> None:
 
 
 def advance(
-    locations: LocationTable, *, before_us: int, clock_us: int, patience_us: int, gathering: bool = False
+    locations: LocationTable,
+    *,
+    before_us: int,
+    clock_us: int,
+    patience_us: int,
+    gathering: bool = False,
+    behind_us: int = 0,
 ) -> int:
     """Return the watermark, never less than `before_us`.
 
@@ -68,21 +78,39 @@ def advance(
         before_us: The last watermark, or NEVER.
         clock_us: The newest clock event, or NEVER.
         patience_us: After so long without a tick a location has no vote.
-        gathering: The log has begun anew and not all locations have delivered again.
+        gathering: The log has begun anew or stood still, and not all locations have delivered again.
+        behind_us: How far the clock is behind, because the log stood still.
     """
     if gathering and _awaits(locations):
         return max(before_us, clock_us - patience_us)
-    return _vote(locations.newest_us[: locations.rows], before_us, clock_us, patience_us, gathering=gathering)
+    newest_us = locations.newest_us[: locations.rows]
+    return _vote(newest_us, before_us, clock_us, patience_us, gathering=gathering, behind_us=behind_us)
 
 
-def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience_us: int, together_us: int) -> bool:
-    """Say whether all live locations have delivered again since the log began anew, or had time enough to.
+def any_live(locations: LocationTable, *, clock_us: int, quiet_us: int) -> bool:
+    """Say whether any location has delivered lately. Arguments: see `gathered`."""
+    return _live(locations.newest_us[: locations.rows], clock_us, quiet_us).size > 0
+
+
+def gathered(
+    locations: LocationTable,
+    *,
+    since_us: int,
+    clock_us: int,
+    behind_us: int,
+    patience_us: int,
+    quiet_us: int,
+    together_us: int,
+) -> bool:
+    """Say whether all live locations have delivered again since the log began anew or went on, or had time enough to.
 
     Args:
         locations: Their newest ticks.
         since_us: How far time had come then; FOREVER before the first clock event of all.
         clock_us: The newest clock event.
-        patience_us: After so long without a tick a location has no vote.
+        behind_us: How far the clock is behind, because the log stood still.
+        patience_us: Half of the time that they have.
+        quiet_us: A location that is live delivers within it.
         together_us: How far apart they may be.
     """
     if clock_us >= since_us + 2 * patience_us:
@@ -90,11 +118,13 @@ def gathered(locations: LocationTable, *, since_us: int, clock_us: int, patience
     if _awaits(locations):
         return False
     newest_us, before_us = locations.newest_us[: locations.rows], locations.before_us[: locations.rows]
-    live = _live(newest_us, clock_us, patience_us)
+    live = _live(newest_us, clock_us, quiet_us)
     if live.size == 0 or live[0] <= since_us or _median(live) - live[0] > together_us:
         return False
+    if live[0] <= clock_us + behind_us - quiet_us:
+        return False  # what was checked while the log stood still has not all come
     # Who was ahead of the others when the log before this one ended has not delivered again by that.
-    waited_for = _live(newest_us[newest_us <= before_us], clock_us, patience_us)
+    waited_for = _live(newest_us[newest_us <= before_us], clock_us, quiet_us)
     return waited_for.size == 0
 
 
@@ -122,12 +152,14 @@ def _median(live: Ints) -> int:
     return int(live[(live.size - 1) // 2])
 
 
-def _vote(newest_us: Ints, before_us: int, clock_us: int, patience_us: int, *, gathering: bool) -> int:
+def _vote(
+    newest_us: Ints, before_us: int, clock_us: int, patience_us: int, *, gathering: bool, behind_us: int = 0
+) -> int:
     live = _live(newest_us, clock_us, patience_us)
     mark_us = max(before_us, clock_us - patience_us)
     if live.size == 0:
         return mark_us
     vote_us = int(live[0]) if gathering else _median(live)
     if live.size == 1 and clock_us > NEVER:
-        vote_us = min(vote_us, clock_us + patience_us)
+        vote_us = min(vote_us, clock_us + behind_us + patience_us)
     return max(mark_us, vote_us)

@@ -134,3 +134,39 @@ def test_which_slots_are_seen_in_part_outlives_a_restart() -> None:
     summaries = [one for one in events if isinstance(one, TickSummary)]
     assert summaries
     assert all(one.partial for one in summaries)
+
+
+def test_no_clock_event_follows_one_that_was_not_read_yet() -> None:
+    """It waits for the broker and tells an old time then; many of them would hide that the log stood still."""
+    part = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0), 0)
+    (first,) = part.tell_time(START)
+    assert part.tell_time(START + INTERVAL) == ()
+    judged(part, [batch("ams", 0)], epoch="1")
+    assert part.tell_time(START + 2 * INTERVAL) == ()
+    judged(part, [first.value], epoch="1", first_offset=1)
+    (second,) = part.tell_time(START + 3 * INTERVAL)
+    event = checks_codec.decode(second.value, log_timestamp_us=START)
+    assert isinstance(event, ClockTick)
+    assert (event.at_us, second.partition, second.fleeting) == (START + 3 * INTERVAL, 0, True)
+
+
+def test_batches_before_a_standstill_are_judged_before_it() -> None:
+    """What came in one turn of reading is no reason to take them together."""
+    whole, single = (DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0), 0) for _ in range(2))
+    ticks = [(tick, place) for tick in range(12) for place in PLACES]
+    away = [(tick, place) for place in PLACES for tick in range(12, 40)]
+    times_us = [START + tick * INTERVAL for tick, _ in ticks] + [START + 40 * INTERVAL] * len(away)
+    log = [
+        LogMessage(
+            epoch="1", topic=topics.CHECKS, partition=0, offset=offset, timestamp_us=at_us, key=None, value=value
+        )
+        for offset, (at_us, value) in enumerate(
+            zip(
+                [START, *times_us], [clock_event(0), *(batch(place, tick) for tick, place in ticks + away)], strict=True
+            )
+        )
+    ]
+    told_whole = whole.handle(*log)
+    assert told_whole == [out for message in log for out in single.handle(message)]
+    verdicts = [codec.decode(one.topic, one.value) for one in told_whole]
+    assert any(isinstance(one, Verdict) and one.tick_us == START + BAD_TICK * INTERVAL for one in verdicts)

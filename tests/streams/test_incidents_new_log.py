@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streams.contract import Incident, TickSummary
 from streams.core.incidents.closing import GATHER_US
 from streams.core.incidents.incidents import Incidents
+from streams.core.standstill import STANDSTILL_US
 from tests.streams.installation import (
     INTERVAL_US,
     SECOND,
@@ -36,6 +37,18 @@ def slots_of(messages: list[Message]) -> list[list[Message]]:
     return slots[:-1]
 
 
+def logged(incidents: Incidents, message: Message, at_us: int) -> list[Incident]:
+    """Apply a message that the log took at this time; return what is told."""
+    incidents.logged(at_us)
+    return incidents.apply(message)
+
+
+def went_on(incidents: Incidents, from_us: int, until_us: int) -> None:
+    """Let time pass in which the log does not stand still."""
+    for at_us in range(from_us, until_us, STANDSTILL_US):
+        incidents.logged(at_us)
+
+
 def after(installation: Installation, slots: list[list[Message]]) -> Incidents:
     """What is known after these slots, of which nothing is told."""
     incidents = incidents_of(installation)
@@ -47,7 +60,7 @@ def restarted(incidents: Incidents, installation: Installation) -> Incidents:
     """What is restored from the last kept state, at the beginning of another log."""
     again = incidents_of(installation)
     again.restore(incidents.snapshot())
-    again.begin_log(BEGAN_US)
+    again.logged(BEGAN_US, first=True)
     return again
 
 
@@ -80,10 +93,10 @@ def test_incidents_do_not_depend_on_who_sends_again_first(
     incidents = restarted(before, installation)
     for _ in range(lost_again):
         if sending := [sender for sender in senders if sender]:
-            told += incidents.apply(chooser.choice(sending).pop(0), at_us=BEGAN_US)
+            told += logged(incidents, chooser.choice(sending).pop(0), BEGAN_US)
     incidents = restarted(incidents, installation)
     for message in interleaved(senders, chooser):
-        told += incidents.apply(message, at_us=BEGAN_US)
+        told += logged(incidents, message, BEGAN_US)
     undisturbed = incidents_of(installation)
     expected = [one for message in order for one in undisturbed.apply(message)]
     assert {one.id: one for one in told} == {one.id: one for one in expected}
@@ -101,9 +114,9 @@ def test_an_outage_is_not_opened_without_the_healthy_ticks_that_come_later() -> 
     installation = two_ticks_of_failure()
     slots = slots_of(installation.messages()[0])
     incidents = restarted(after(installation, slots[:4]), installation)
-    told = [one for slot in slots[5:] for message in slot for one in incidents.apply(message, at_us=BEGAN_US)]
+    told = [one for slot in slots[5:] for message in slot for one in logged(incidents, message, BEGAN_US)]
     assert told == []
-    told = [one for message in slots[4] for one in incidents.apply(message, at_us=BEGAN_US)]
+    told = [one for message in slots[4] for one in logged(incidents, message, BEGAN_US)]
     assert told + incidents.finish() == []
     # And with nothing lacking the rule is as sharp as ever.
     ill = replace(installation, rows={"shop/web": {"ams": "SSFFFFSSSSSS"}})
@@ -116,7 +129,7 @@ def test_what_lies_beyond_a_gap_is_known_in_the_next_log_too() -> None:
     slots = slots_of(installation.messages()[0])
     incidents = incidents_of(installation)
     for part in (slots[:3], slots[5:9], [*slots[3:5], *slots[9:]]):
-        told = [one for slot in part for message in slot for one in incidents.apply(message, at_us=BEGAN_US)]
+        told = [one for slot in part for message in slot for one in logged(incidents, message, BEGAN_US)]
         incidents = restarted(incidents, installation)
     assert [one.kind for one in told if one.effect == "opened"] == ["outage"]
 
@@ -128,10 +141,11 @@ def test_what_never_comes_is_waited_for_for_a_while_only() -> None:
     incidents = restarted(after(installation, slots[:3]), installation)
 
     def told(messages: list[Message], at_us: int) -> list[Incident]:
-        return [one for message in messages for one in incidents.apply(message, at_us=at_us)]
+        return [one for message in messages for one in logged(incidents, message, at_us)]
 
     for number, slot in enumerate(slots[4:-1]):
         assert told(slot, BEGAN_US + number * SECOND) == []
+    went_on(incidents, BEGAN_US, BEGAN_US + GATHER_US)
     assert told(slots[-1][:-1], BEGAN_US + GATHER_US - 1) == []
     (outage,) = told(slots[-1][-1:], BEGAN_US + GATHER_US)
     assert (outage.kind, outage.opened_at_us) == ("outage", START_US + 7 * INTERVAL_US)
@@ -145,9 +159,10 @@ def test_a_partition_that_says_nothing_in_the_new_log_stops_nothing_for_longer()
     incidents = incidents_of(installation)
     incidents.apply(summary(dead, START_US))
     incidents = restarted(incidents, installation)
-    told = [one for message in own[:-1] for one in incidents.apply(message, at_us=BEGAN_US)]
+    told = [one for message in own[:-1] for one in logged(incidents, message, BEGAN_US)]
     assert told == []
-    (outage, *_) = incidents.apply(own[-1], at_us=BEGAN_US + GATHER_US)
+    went_on(incidents, BEGAN_US, BEGAN_US + GATHER_US)
+    (outage, *_) = logged(incidents, own[-1], BEGAN_US + GATHER_US)
     assert outage.kind == "outage"
 
 
@@ -155,7 +170,7 @@ def test_a_log_without_timestamps_is_judged_as_it_comes() -> None:
     """There is nothing to wait by."""
     installation = two_ticks_of_failure()
     incidents = incidents_of(installation)
-    incidents.begin_log(0)
+    incidents.logged(0, first=True)
     slots = slots_of(installation.messages()[0])
     for message in slots[0]:
         incidents.apply(message)
@@ -172,6 +187,6 @@ def test_forecasts_of_a_new_log_are_told_in_order() -> None:
     slots = slots_of(installation.messages()[0])
     incidents = restarted(after(installation, slots[:2]), installation)
     rest = [message for number in (3, 4, 2, 5) for message in slots[number]]
-    told = [one for message in rest for one in incidents.apply(message, at_us=BEGAN_US)]
+    told = [one for message in rest for one in logged(incidents, message, BEGAN_US)]
     assert told == play(installation)[: len(told)]
     assert told[0].opened_at_us == START_US + 2 * INTERVAL_US

@@ -9,6 +9,9 @@ sends again what the old log had, and who judges it now goes on from there; whoe
 first two minutes the slots of a partition count only without a gap, like the bytes of a stream: what lies beyond a gap
 is held until the slots between have come. And nobody leads: how long somebody takes to send again says nothing of how
 far he was.
+
+The same two minutes begin when the log stood still: those that judge have a backlog then, and each works it off in its
+own time.
 """
 
 from typing import Final
@@ -16,6 +19,7 @@ from typing import Final
 import msgspec
 
 from streams.contract import TickSummary
+from streams.core.standstill import stood_still
 from streams.policy import SECOND_US
 
 NEVER: Final = -1
@@ -30,13 +34,15 @@ class Closing(msgspec.Struct, kw_only=True):
     Attributes:
         closed_us: By partition: every tick at or before this is judged and was read here; NEVER: none.
         leading_us: The latest tick of which some partition has judged checks.
-        gathers_since_us: The first timestamp of a log that began anew, for GATHER_US.
+        gathers_since_us: The first timestamp of a log that began anew or stood still, for GATHER_US.
+        logged_us: The log's newest timestamp.
         held: By partition: first and last microsecond of slots beyond a gap.
     """
 
     closed_us: dict[int, int]
     leading_us: int = NEVER
     gathers_since_us: int | None = None
+    logged_us: int = NEVER
     held: dict[int, list[tuple[int, int]]] = {}
 
     @property
@@ -49,17 +55,19 @@ class Closing(msgspec.Struct, kw_only=True):
         """Whether what a partition says may come in another order than it was made in."""
         return self.gathers_since_us is not None
 
-    def begin_log(self, at_us: int) -> None:
-        """The log begins anew, with a message, at this time. What is held from the one before stays: it has come."""
-        self.gathers_since_us = at_us
-
-    def close(self, summary: TickSummary, at_us: int) -> None:
-        """Take note of a slot that a partition has closed.
+    def logged(self, at_us: int, *, first: bool = False) -> None:
+        """Say when the log took the message that comes next. What is held from a log before stays: it has come.
 
         Args:
-            summary: Says so.
-            at_us: The log's timestamp of it; 0 if it has none.
+            at_us: Its timestamp; 0 if it has none.
+            first: The log begins with it.
         """
+        if first or stood_still(self.logged_us, at_us):
+            self.gathers_since_us = at_us
+        self.logged_us = max(self.logged_us, at_us)
+
+    def close(self, summary: TickSummary) -> None:
+        """Take note of a slot that a partition has closed."""
         if summary.locations:
             # A partition without checks is ahead of time by the clock alone: it is no measure of who lags.
             judged_us = min(summary.slot_us + summary.width_us - 1, summary.closed_through_us)
@@ -71,8 +79,12 @@ class Closing(msgspec.Struct, kw_only=True):
         else:
             slots = [*self.held.pop(number, ()), (summary.slot_us, summary.closed_through_us)]
             self._join(number, sorted(slots))
-        if self.gathers_since_us is not None and _time_of(summary, at_us) >= self.gathers_since_us + GATHER_US:
+        if self.gathers_since_us is not None and self._now_us(summary) >= self.gathers_since_us + GATHER_US:
             self._end_gathering()
+
+    def _now_us(self, summary: TickSummary) -> int:
+        """Return when a summary was written; of a log without timestamps, as late as its slot was over."""
+        return self.logged_us if self.logged_us > 0 else summary.closed_through_us
 
     def _join(self, number: int, slots: list[tuple[int, int]]) -> None:
         """Close a partition through the slots that follow what is closed; hold the others."""
@@ -95,8 +107,3 @@ class Closing(msgspec.Struct, kw_only=True):
         """Say that nothing more will come up to a time."""
         self._end_gathering()
         self.closed_us = {number: max(closed_us, end_us) for number, closed_us in self.closed_us.items()}
-
-
-def _time_of(summary: TickSummary, at_us: int) -> int:
-    """Return when a summary was written; of a log without timestamps, as late as its slot was over."""
-    return at_us or summary.closed_through_us

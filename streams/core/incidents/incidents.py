@@ -30,7 +30,7 @@ from streams.core.incidents.trouble import Silence, Trouble
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-8"
+CODE: Final = "incidents-9"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 VERDICT, ECHO, WAKE = 0, 1, 2
@@ -145,19 +145,19 @@ class Incidents:
         self._pace, told = judge_pace(self._pace, self._closing.closed_us, now_us, since_us=self._looks_since_us)
         return told
 
-    def begin_log(self, at_us: int) -> None:
-        """The log begins anew, with a message of this timestamp: what was not kept comes again, in any order."""
-        self._closing.begin_log(at_us)
-
-    def apply(self, message: Verdict | TickSummary, *, at_us: int = 0) -> list[Incident]:
-        """Take in one message; return the revisions that it causes, in the order in which they are to be published.
+    def logged(self, at_us: int, *, first: bool = False) -> None:
+        """Say when the log took the message that comes next.
 
         Args:
-            message: The message.
-            at_us: The log's timestamp of it, 0 if it has none. Counts only after `begin_log`.
+            at_us: Its timestamp; 0 if it has none.
+            first: The log begins anew with it: what was not kept comes again, in any order.
         """
+        self._closing.logged(at_us, first=first)
+
+    def apply(self, message: Verdict | TickSummary) -> list[Incident]:
+        """Take in one message; return the revisions that it causes, in the order in which they are to be published."""
         if isinstance(message, TickSummary):
-            self._closing.close(message, at_us)
+            self._closing.close(message)
             self._resume()
             return self._release()
         return self._take(message) + self._release()
