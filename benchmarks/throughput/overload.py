@@ -1,0 +1,359 @@
+"""Twice the capacity for a quarter of an hour: what a whole installation says of it, takes for it, and works off.
+
+    python -m benchmarks.throughput.overload [--quick] [--seconds N] [--directory DIR]
+
+`forewarn up` with one real producer, which probes some targets of a local site. First the capacity: reading is stopped,
+a backlog of messages of one check each is written, and the time counts until detect has judged and the sink has stored
+all of it. Then twice as many messages a second are written for N seconds, while some of the real targets fail:
+
+- *early*: fails and recovers in the first minute, when there is little lag. It is told as ever.
+- *over*: fails while the lag is more than five minutes and is well again by the time that is read: recorded, not told.
+- *open*: fails from then on. When all is worked off, one message tells of all of them.
+
+What must hold: the lag is exported and a person is told of it; the memory of no worker grows with it; every message is
+stored once; and the above. `--quick` writes for twenty seconds, too short for a lag of minutes: it looks at lag,
+memory and rows alone. Some twenty-five minutes. Ends with one line of JSON, and with exit code 1 if anything is
+wrong.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+from kafka import KafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.throughput.load import LOCATION, MINUTE_US, PARTITIONS, Load
+from forewarn.config.config import Config
+from forewarn.embedded.broker import free_port
+from forewarn.up import Installation
+from producers.codec import encode
+from producers.log_client import kafka_options
+from producers.topics import CHECKS, partition_of
+from streams.contract import JUDGING
+from streams.core.incidents.pace import BEHIND_US
+from tests.integration.config import Watched
+from tests.integration.deployment import OneMachine
+from tests.integration.local import Local, Posted
+from tests.integration.reading import query
+from tests.integration.waiting import wait_for
+
+TARGETS: Final = 20_000
+BACKLOG: Final = 40_000
+"""Messages of which the capacity is measured."""
+
+EARLY: Final = ("early",)
+OVER: Final = ("over-1", "over-2", "over-3")
+OPEN: Final = ("open-1", "open-2", "open-3")
+WORKERS: Final = ("detect", "incidents", "sink", "alerts")
+FEED_S: Final = 0.1
+SAMPLE_S: Final = 2.0
+GROWTH_MB: Final = 100
+"""So much more a worker may take at the end of the flood than after its first third: noise, not a backlog."""
+
+CAUGHT_UP_S: Final = 20.0
+WITHIN_S: Final = 3600.0
+SAID: Final = ("reading is behind", "the embedded broker has grown", "Thread keepalive is not responding")
+"""Error lines that the processes are given cause for: the last one by what is stopped while the backlog is written."""
+
+_TEXT: Final = """\
+version: 1
+locations: [{{name: {location}}}]
+alerts:
+  channels:
+    - name: hook
+      webhook: http://127.0.0.1:{hook}/told
+defaults: {{interval: 5s, timeout: 900ms}}
+targets:
+"""
+_TARGET: Final = """\
+  - {{name: {name}, probes: [{{http: {{url: "http://127.0.0.1:{site}/{name}"}}, name: front}}]}}
+"""
+
+
+class Flooded(OneMachine):
+    """An installation whose processes are observed."""
+
+    def __init__(self, directory: Path, local: Local) -> None:
+        self._first_port = free_port()
+        text = _TEXT.format(location=LOCATION, hook=local.hook.port)
+        text += "".join(_TARGET.format(name=name, site=local.site.port) for name in (*EARLY, *OVER, *OPEN))
+        super().__init__(directory, local, Watched(text=text, locations=(LOCATION,)))
+
+    def _install(self, config: Config, data_dir: Path) -> Installation:
+        self._ours = Installation(config, self.config_file, data_dir, observe_port=self._first_port)
+        return self._ours
+
+    def metric(self, worker: str, name: str) -> float:
+        """Return the sum of a metric over its labels, as a worker exports it; 0 while it does not answer."""
+        url = f"http://127.0.0.1:{self._ours.observed[worker]}/metrics"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+        return 0.0
+
+    def resident_mb(self) -> dict[str, int]:
+        """Return the resident memory of every process."""
+        found = {}
+        for name, pid in self.pids().items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[name] = psutil.Process(pid).memory_info().rss >> 20
+        return found
+
+
+class Feed:
+    """Writes messages of one check each, of its own targets in turn."""
+
+    def __init__(self, deployment: Flooded) -> None:
+        load = Load(series=TARGETS, per_check=1, ticks=0, until_us=time.time_ns() // 1000, interval_us=MINUTE_US)
+        rng = np.random.default_rng(3)
+        self._batches = [load.batch(np.array([number]), np.zeros(1, dtype=np.int64), rng) for number in range(TARGETS)]
+        self._partitions = [partition_of(target, PARTITIONS) for target in load.targets]
+        options = kafka_options(deployment.log)
+        self._producer = KafkaProducer(**options, compression_type="lz4", linger_ms=20, acks="all")
+        self._row = 0
+        self.written = 0
+
+    def write(self, count: int) -> None:
+        """Write so many messages, each with the tick of now."""
+        for _ in range(count):
+            at_us = time.time_ns() // 1000
+            batch = self._batches[self._row]
+            batch.scheduled_at_us[0] = batch.started_at_us[0] = at_us
+            self._producer.send(CHECKS, value=encode(batch), partition=self._partitions[self._row])
+            self._row = (self._row + 1) % TARGETS
+        self.written += count
+
+    def flush(self) -> None:
+        """Return when all is acknowledged."""
+        self._producer.flush()
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What was looked at while the flood went on.
+
+    Attributes:
+        delay_s: The largest exported age of what is at hand, by worker; lag: the most messages that waited.
+        first_mb, last_mb: Resident memory after a third of the flood, and at its end.
+    """
+
+    delay_s: dict[str, float] = field(default_factory=dict)
+    lag: dict[str, float] = field(default_factory=dict)
+    first_mb: dict[str, int] = field(default_factory=dict)
+    last_mb: dict[str, int] = field(default_factory=dict)
+
+    def look(self, deployment: Flooded) -> None:
+        """Look once."""
+        for worker in WORKERS:
+            delay_s = deployment.metric(worker, "forewarn_consumer_delay_seconds")
+            lag = deployment.metric(worker, "forewarn_consumer_lag_messages")
+            self.delay_s[worker] = max(self.delay_s.get(worker, 0.0), round(delay_s, 1))
+            self.lag[worker] = max(self.lag.get(worker, 0.0), lag)
+
+
+def capacity(deployment: Flooded, feed: Feed) -> float:
+    """Return how many messages a second are judged and stored."""
+    feed.write(TARGETS)  # every target is known
+    _caught_up(deployment, feed)
+    readers = [deployment.pids()[name] for name in ("detect", "sink")]
+    for pid in readers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        feed.write(BACKLOG)
+        feed.flush()
+    finally:
+        for pid in readers:
+            os.kill(pid, signal.SIGCONT)
+    before_s = time.monotonic()
+    _caught_up(deployment, feed)
+    return BACKLOG / (time.monotonic() - before_s)
+
+
+def _caught_up(deployment: Flooded, feed: Feed) -> None:
+    """Return when all that was written is stored, and judged."""
+    feed.flush()
+    wait_for("all is stored", lambda: _stored(deployment) >= feed.written, within_s=WITHIN_S)
+    judged = "forewarn_consumer_delay_seconds"
+    wait_for("all is judged", lambda: deployment.metric("detect", judged) < CAUGHT_UP_S, within_s=WITHIN_S)
+
+
+def _stored(deployment: Flooded) -> int:
+    sql = "SELECT uniqExact(target, scheduled_at) AS n FROM checks_log WHERE startsWith(target, 'main/site-')"
+    return int(query(deployment.store, sql)[0]["n"])
+
+
+def flood(deployment: Flooded, feed: Feed, rate: float, seconds: float, *, events: Sequence[tuple[float, str]]) -> Seen:
+    """Write at a rate; break (`-name`) and mend (`+name`) targets on the way."""
+    seen, due = Seen(), sorted(events)
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(SAMPLE_S):
+            seen.look(deployment)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    began_s = time.monotonic()
+    written = 0
+    while (passed_s := time.monotonic() - began_s) < seconds:
+        while due and due[0][0] <= passed_s:
+            change, name = due[0][1][0], due.pop(0)[1][1:]
+            (deployment.local.break_ if change == "-" else deployment.local.mend)(name)
+        if passed_s > seconds / 3 and not seen.first_mb:
+            seen.first_mb = deployment.resident_mb()
+        count = int(passed_s * rate) - written
+        feed.write(count)
+        written += count
+        time.sleep(FEED_S)
+    feed.flush()
+    seen.last_mb = deployment.resident_mb()
+    ended.set()
+    looking.join()
+    return seen
+
+
+def _events(seconds: float) -> Iterator[tuple[float, str]]:
+    """When which target fails and recovers: *over* and *open* while more than BEHIND_US of lag have come together."""
+    behind_s = BEHIND_US / 1e6
+    yield from ((20.0, f"-{EARLY[0]}"), (60.0, f"+{EARLY[0]}"))
+    for name in OVER:
+        yield from ((1.4 * behind_s, f"-{name}"), (1.4 * behind_s + 60.0, f"+{name}"))
+    for name in OPEN:
+        yield 2.0 * behind_s, f"-{name}"
+    assert seconds > 2.2 * behind_s
+
+
+def _of(posted: Sequence[Posted], name: str, kind: str) -> list[Posted]:
+    return [one for one in posted if one.message.get("target") == f"main/{name}" and one.message["kind"] == kind]
+
+
+def told(deployment: Flooded) -> dict[str, list[str]]:
+    """Look at what the webhook got after a backlog, and how it ends when the targets that are open recover."""
+    posted = wait_for("the open ones are told", lambda: _with_digest(deployment), within_s=WITHIN_S)
+    for name in OPEN:
+        deployment.local.mend(name)
+    wait_for("they are over", lambda: all(_of(deployment.local.posted(), name, "resolved") for name in OPEN))
+    posted = deployment.local.posted()
+    digests = [one for one in posted if len(one.message.get("incidents", ())) > 1]
+    listed = [sorted(one["target"] for one in digest.message["incidents"]) for digest in digests]
+    behind = [one for one in posted if one.message.get("subject") == JUDGING]
+    sql = "SELECT DISTINCT target FROM incidents WHERE kind = 'outage' AND resolved_at IS NOT NULL"
+    recorded = {row["target"] for row in query(deployment.store, sql)}
+    shown = [json.dumps(one.message)[:200] for one in posted]
+    return {
+        "a person is told that judging is behind, and that it is not any more": []
+        if [one.message["kind"] for one in behind] == ["initial", "resolved"]
+        else [f"{[one.message['kind'] for one in behind]}", *shown],
+        "what fails before there is a lag is told": []
+        if all(_of(posted, EARLY[0], kind) for kind in ("initial", "resolved"))
+        else shown,
+        "what is over by then is told to nobody": [
+            json.dumps(one.message)[:200] for one in posted if any(name in json.dumps(one.message) for name in OVER)
+        ],
+        "and recorded": sorted({f"main/{name}" for name in (*EARLY, *OVER, *OPEN)} - recorded),
+        "what is open is one message": [] if listed == [[f"main/{name}" for name in OPEN]] else [str(listed), *shown],
+    }
+
+
+def _with_digest(deployment: Flooded) -> list[Posted]:
+    posted = deployment.local.posted()
+    return posted if any(len(one.message.get("incidents", ())) > 1 for one in posted) else []
+
+
+def run(seconds: float, directory: Path) -> dict[str, Any]:
+    """Run; return the figures, with what is wrong by what must hold."""
+    long = seconds > 2.2 * BEHIND_US / 1e6
+    with Local() as local:
+        for name in (*EARLY, *OVER, *OPEN):
+            local.mend(name)
+        deployment = Flooded(directory, local)
+        deployment.start()
+        try:
+            wait_for("every worker reads", deployment.workers_read)
+            feed = Feed(deployment)
+            able = capacity(deployment, feed)
+            _say(f"capacity: {able:.0f} messages of one check a second, load {os.getloadavg()[0]:.1f}")
+            before = feed.written
+            seen = flood(deployment, feed, 2 * able, seconds, events=list(_events(seconds)) if long else ())
+            rate = (feed.written - before) / seconds
+            _say(f"written: {rate:.0f} a second for {seconds:.0f} s; most lag {seen.lag}; largest delay {seen.delay_s}")
+            began_s = time.monotonic()
+            _caught_up(deployment, feed)
+            worked_off_s = time.monotonic() - began_s
+            _say(f"worked off in {worked_off_s:.0f} s; resident MB {seen.first_mb}, then {seen.last_mb}")
+            wrong = told(deployment) if long else {}
+            stored, written = _stored(deployment), feed.written
+            rows = int(
+                query(deployment.store, "SELECT count() AS n FROM checks WHERE startsWith(target, 'main/site-')")[0][
+                    "n"
+                ]
+            )
+        finally:
+            deployment.stop()
+        wrong["every message is stored once"] = [] if stored == rows == written else [f"{written}, {stored}, {rows}"]
+        wrong["the lag grows, and is exported"] = [
+            f"detect: {lag} messages, {delay_s} s"
+            for lag, delay_s in ((seen.lag["detect"], seen.delay_s["detect"]),)
+            if lag < able * seconds / 4 or delay_s < seconds / 4
+        ]
+        wrong["the memory of no worker grows with it"] = [
+            f"{name}: from {seen.first_mb[name]} to {seen.last_mb[name]} MB"
+            for name in WORKERS
+            if seen.last_mb[name] - seen.first_mb[name] > GROWTH_MB
+        ]
+        wrong["no other errors in the processes' logs"] = [
+            line for line in deployment.errors() if not any(part in line for part in SAID)
+        ]
+    for name, lines in wrong.items():
+        _say(f"{name:<75} {'ok' if not lines else f'{len(lines)} WRONG'}")
+        for line in lines[:8]:
+            _say(f"    {line[:300]}")
+    return {
+        "benchmark": "overload",
+        "capacity_per_s": round(able),
+        "written_per_s": round(rate),
+        "seconds": seconds,
+        "written": written,
+        "lag_messages": seen.lag,
+        "delay_s": seen.delay_s,
+        "worked_off_s": round(worked_off_s),
+        "resident_mb": {"after a third": seen.first_mb, "at the end": seen.last_mb},
+        "wrong": {name: len(lines) for name, lines in wrong.items() if lines},
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run, print, and end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="twenty seconds: no lag of minutes")
+    parser.add_argument("--seconds", type=float, default=780.0, help="how long twice the capacity is written")
+    parser.add_argument("--directory", type=Path, help="keep everything here")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="forewarn-overload-") as made:
+        figures = run(20.0 if chosen.quick else chosen.seconds, chosen.directory or Path(made))
+    _say(json.dumps(figures))
+    return 1 if figures["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
