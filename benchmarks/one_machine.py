@@ -297,8 +297,9 @@ def measured(installation: Installation, seconds: float, calm_down: Callable[[],
     sizes = {name: round(pss_mb([pid]), 1) for name, pid in pids.items()}
     figures["pss_mb"] = round(sum(sizes.values()), 1)
     for name, size in sorted(sizes.items()):
-        shares = [f"{100 * one[name].cpu_s:.1f}" for one in (used, calm) if one]
-        print(f"{name:<16} {size:>8.1f} MB {', calm '.join(shares):>16} % of a core")
+        shares = ", calm ".join(f"{100 * one[name].cpu_s:.1f}" for one in (used, calm) if one)
+        disk = ", calm ".join(f"{one[name].written_bytes * 86_400 / 1e9:.2f}" for one in (used, calm) if one)
+        print(f"{name:<16} {size:>8.1f} MB {shares:>16} % of a core {disk:>16} GB a day to disk")
     return figures
 
 

@@ -66,7 +66,7 @@ GROWTH_MB: Final = 100
 
 CAUGHT_UP_S: Final = 20.0
 WITHIN_S: Final = 3600.0
-SAID: Final = ("reading is behind", "the embedded broker has grown", "Thread keepalive is not responding")
+SAID: Final = ("reading is behind", "Thread keepalive is not responding")
 """Error lines that the processes are given cause for: the last one by what is stopped while the backlog is written."""
 
 _TEXT: Final = """\

@@ -1,13 +1,14 @@
-"""When the embedded broker has grown too large: it is restarted once the sink has stored all that it holds.
+"""When the embedded broker has grown too large: it is restarted once all who read it are done with what it holds.
 
 It keeps everything in memory and forgets nothing by itself, so a restart is the only way to make it small again. What
-is not stored yet would be published again from the outboxes: nothing is lost by a restart at any time, but the work of
-publishing and judging it again is saved.
+somebody is not done with would be published again from the outboxes: nothing is lost by a restart at any time, but the
+work of publishing and judging it again is saved, and the new log would be as large as the old one where there is a
+backlog.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -17,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 from producers.errors import ForewarnError
 from producers.log_client import connect
 from producers.settings import LogSettings
-from producers.topics import ALL_TOPICS
+from producers.topics import ACTIONS, ALERTS, ALL_TOPICS, CHECKS, INCIDENTS, VERDICTS
 
 LIMIT_BYTES: Final = 256 * 1024 * 1024
 """Some days of fifty targets."""
@@ -26,17 +27,24 @@ LOOK_S: Final = 10.0
 WAITS_TOO_LONG_S: Final = 600.0
 POLL_MS: Final = 200
 ENDS_WITHIN_S: Final = 10.0
-SINK: Final = "sink"
+
+READERS: Final = {
+    "sink": ALL_TOPICS,
+    "detect": (CHECKS,),
+    "incidents": (VERDICTS,),
+    "alerts": (INCIDENTS, ACTIONS, ALERTS),
+}
+"""What each group reads. It is done with what it has committed: stored, or part of a kept state."""
 
 Ends = Mapping[tuple[str, int], int]
 """The offset after the last message, by topic and partition."""
 
 
 class Progress(NamedTuple):
-    """Where the log ends, and what the sink has stored of it."""
+    """Where the log ends, and how far each group is done with it: what it read is stored, or in a kept state."""
 
     ends: Ends
-    stored: Ends
+    done: Mapping[str, Ends]
 
 
 @dataclass(slots=True)
@@ -46,34 +54,41 @@ class Growth:
     Attributes:
         limit_bytes: From which size the broker is to be restarted.
         awaited: What the log held when it was found too large; None while it is small.
+        behind: Who was not done with that at the last look.
     """
 
     limit_bytes: int = LIMIT_BYTES
     awaited: Ends | None = None
     since_s: float = 0.0
     said: bool = False
+    behind: Sequence[str] = ()
 
     def judge(self, size_bytes: int, progress: Progress, now_s: float) -> bool:
-        """Say whether to restart now: the sink has stored all that the log held when it was found too large.
+        """Say whether to restart now: everybody is done with what the log held when it was found too large.
 
-        Its lag is never zero for long while checks come, so what came since then does not count.
+        No lag is zero for long while checks come, so what came since then does not count.
         """
         if size_bytes < self.limit_bytes:
             self.awaited, self.said = None, False
             return False
         if self.awaited is None:
             self.awaited, self.since_s = progress.ends, now_s
-        if all(progress.stored.get(place, 0) >= end for place, end in self.awaited.items()):
+        self.behind = [
+            group
+            for group, done in progress.done.items()
+            if any(done[place] < end for place, end in self.awaited.items() if place in done)
+        ]
+        if not self.behind:
             self.awaited, self.said = None, False
-            return True
-        return False
+        return not self.behind
 
     def complaint(self, size_bytes: int, now_s: float) -> str | None:
-        """Return a line, once, if it has waited for the sink for long."""
+        """Return a line, once, if it has waited for long."""
         if self.awaited is None or self.said or now_s - self.since_s < WAITS_TOO_LONG_S:
             return None
         self.said = True
-        return f"the broker has grown to {size_bytes // 2**20} MB and cannot be restarted: the sink does not keep up"
+        who = " and ".join(self.behind) or "somebody"
+        return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {who} cannot keep up"
 
 
 class GrowthWatch:
@@ -127,17 +142,21 @@ def progress_of(settings: LogSettings) -> Progress:
     Raises:
         LogUnavailableError, LogRefusedError: See `producers.log_client.connect`.
     """
-    consumer = connect(KafkaConsumer, settings, group_id=SINK, enable_auto_commit=False, auto_offset_reset="earliest")
-    try:
-        places = [
-            TopicPartition(topic, partition)
-            for topic in ALL_TOPICS
-            for partition in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
-        stored = {(*place,): int(consumer.committed(place) or 0) for place in places}
-        return Progress(_ends(consumer, places), stored)
-    finally:
-        consumer.close(autocommit=False)
+    ends: Ends = {}
+    done = {}
+    for group, topics in READERS.items():
+        consumer = connect(KafkaConsumer, settings, group_id=group, enable_auto_commit=False)
+        try:
+            places = [
+                TopicPartition(topic, partition)
+                for topic in topics
+                for partition in sorted(consumer.partitions_for_topic(topic) or ())
+            ]
+            done[group] = {(*place,): int(consumer.committed(place) or 0) for place in places}
+            ends = ends or _ends(consumer, places)  # the first one reads all topics
+        finally:
+            consumer.close(autocommit=False)
+    return Progress(ends, done)
 
 
 def _ends(consumer: KafkaConsumer, places: list[TopicPartition]) -> Ends:

@@ -1,15 +1,18 @@
 """When a broker that has grown is started anew."""
 
-from forewarn.embedded.growth import WAITS_TOO_LONG_S, Growth, Progress
+from analytics import sink
+from forewarn.embedded.growth import READERS, WAITS_TOO_LONG_S, Growth, Progress
+from streams import alerts, detect, incidents
 
 LIMIT = 100
 CHECKS = ("checks.v1", 0)
 ALERTS = ("alerts.v1", 0)
 
 
-def progress(end: int, stored: int) -> Progress:
-    """A log that ends there in one partition, and is stored up to there; of the other one nothing was written."""
-    return Progress(ends={CHECKS: end, ALERTS: 0}, stored={CHECKS: stored})
+def progress(end: int, stored: int, *, judged: int = 1000) -> Progress:
+    """A log that ends there in one partition, and is stored and judged up to there; the other one is empty."""
+    done = {"sink": {CHECKS: stored, ALERTS: 0}, "detect": {CHECKS: judged}}
+    return Progress(ends={CHECKS: end, ALERTS: 0}, done=done)
 
 
 def test_a_small_one_goes_on() -> None:
@@ -27,6 +30,25 @@ def test_a_large_one_waits_until_what_it_held_is_stored() -> None:
     ]
 
 
+def test_a_large_one_waits_for_who_judges_too() -> None:
+    """With a backlog the new log would be as large: it is published again until it is in a kept state."""
+    growth = Growth(LIMIT)
+    assert not growth.judge(LIMIT, progress(10, 10, judged=9), 0.0)
+    assert growth.complaint(2**21, WAITS_TOO_LONG_S) is not None
+    assert growth.behind == ["detect"]
+    assert growth.judge(LIMIT, progress(20, 10, judged=10), 1.0)
+
+
+def test_the_readers_are_those_of_the_groups() -> None:
+    """Whoever reads a topic is waited for."""
+    assert {
+        sink.GROUP: sink.Sink.topics,
+        detect.GROUP: (CHECKS[0],),
+        incidents.GROUP: ("verdicts.v1",),
+        alerts.GROUP: alerts.TOPICS,
+    } == READERS
+
+
 def test_with_everything_stored_it_is_started_anew_at_once_and_judged_afresh_afterwards() -> None:
     """The next log is measured from its own beginning."""
     growth = Growth(LIMIT)
@@ -41,4 +63,4 @@ def test_a_sink_that_does_not_keep_up_is_said_once() -> None:
     growth = Growth(LIMIT)
     growth.judge(LIMIT, progress(10, 9), 0.0)
     said = [growth.complaint(2**21, at_s) for at_s in (1.0, WAITS_TOO_LONG_S, WAITS_TOO_LONG_S + 10)]
-    assert said == [None, "the broker has grown to 2 MB and cannot be restarted: the sink does not keep up", None]
+    assert said == [None, "the broker has grown to 2 MB and is not restarted: sink cannot keep up", None]
