@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 from producers.errors import ForewarnError
 from producers.log_client import connect
 from producers.settings import LogSettings
-from producers.topics import ACTIONS, ALERTS, ALL_TOPICS, CHECKS, INCIDENTS, VERDICTS
+from producers.topics import ALL_TOPICS, CHECKS, VERDICTS
 
 LIMIT_BYTES: Final = 256 * 1024 * 1024
 """Some days of fifty targets."""
@@ -28,13 +28,11 @@ WAITS_TOO_LONG_S: Final = 600.0
 POLL_MS: Final = 200
 ENDS_WITHIN_S: Final = 10.0
 
-READERS: Final = {
-    "sink": ALL_TOPICS,
-    "detect": (CHECKS,),
-    "incidents": (VERDICTS,),
-    "alerts": (INCIDENTS, ACTIONS, ALERTS),
-}
-"""What each group reads. It is done with what it has committed: stored, or part of a kept state."""
+READERS: Final = {"sink": ALL_TOPICS, "detect": (CHECKS,), "incidents": (VERDICTS,)}
+"""What each group reads. It is done with what it has committed: stored, or part of the oldest kept state.
+
+Not alerts: where nothing happens nothing comes any more, and the oldest of its three states stays as old as it is.
+"""
 
 Ends = Mapping[tuple[str, int], int]
 """The offset after the last message, by topic and partition."""
