@@ -216,11 +216,11 @@ class Installation:
                 worker.start()
 
     def _care_for_size(self, pid: int) -> Iterator[str | None]:
-        """Restart a broker that has grown too large, when what it holds is stored."""
+        """Restart a broker that has grown too large, when all are done with what it holds."""
         due, complaint = self._growth.due(pid)
         yield complaint
         if due:
-            yield f"the broker has grown to {resident_bytes(pid) // 2**20} MB; all of it is stored, and it starts anew"
+            yield f"the broker has grown to {resident_bytes(pid) // 2**20} MB; all are done with it, and it starts anew"
             yield from self._renew_broker(signal.SIGTERM)
 
     def _renew_broker(self, end_workers: signal.Signals) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from analytics import sink
 from forewarn.embedded.growth import READERS, WAITS_TOO_LONG_S, Growth, Progress
-from streams import alerts, detect, incidents
+from producers import topics
+from streams import detect, incidents
 
 LIMIT = 100
 CHECKS = ("checks.v1", 0)
@@ -43,9 +44,8 @@ def test_the_readers_are_those_of_the_groups() -> None:
     """Whoever reads a topic is waited for."""
     assert {
         sink.GROUP: sink.Sink.topics,
-        detect.GROUP: (CHECKS[0],),
-        incidents.GROUP: ("verdicts.v1",),
-        alerts.GROUP: alerts.TOPICS,
+        detect.GROUP: (topics.CHECKS,),
+        incidents.GROUP: (topics.VERDICTS,),
     } == READERS
 
 
