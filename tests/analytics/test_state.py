@@ -1,13 +1,18 @@
 """Snapshots in the store: three a group and partition, whole, newest first."""
 
 import random
+import shutil
 from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from analytics import state as state_module
+from analytics.client import connect
 from analytics.errors import StoreUnavailableError
+from analytics.migrate import DIRECTORY, migrate, read_migrations
 from analytics.row_binary import insert_rows
 from analytics.session import Session
 from analytics.settings import StoreSettings
@@ -16,10 +21,21 @@ from forewarn.embedded.broker import free_port
 from streams.contract import Snapshot, StateStore, payload_checksum
 from tests.analytics.messages import NOW_US, read
 
+TOGETHER = 11
+"""The migration that keeps small snapshots of all partitions in one part."""
 
-def snapshot(number: int, *, group: str = "detect", partition: int = 3, taken_at_us: int | None = None) -> Snapshot:
+LARGE = 262_144
+"""From this size on a snapshot is merged with those of its own partition alone."""
+
+PARTS = "SELECT DISTINCT partition FROM system.parts WHERE active AND table = 'snapshots_log'"
+PARTS += " AND database = currentDatabase() ORDER BY partition"
+
+
+def snapshot(
+    number: int, *, group: str = "detect", partition: int = 3, taken_at_us: int | None = None, size: int = 5_000
+) -> Snapshot:
     """Return a snapshot whose payload is no text."""
-    payload = random.Random(number).randbytes(5_000)
+    payload = random.Random(number).randbytes(size)
     return Snapshot(
         group=group,
         partition=partition,
@@ -90,6 +106,55 @@ def test_snapshots_of_several_partitions_go_in_together(state: ClickHouseStateSt
     state.save(*(snapshot(4 + partition, partition=partition) for partition in range(4)))
     kept = {partition: [one.taken_at_us - NOW_US for one in state.load("detect", partition)] for partition in range(4)}
     assert kept == {0: [4], 1: [5, 2, 1], 2: [6, 3], 3: [7]}
+
+
+def test_small_ones_of_all_partitions_are_one_part_and_large_ones_are_their_own(
+    state: ClickHouseStateStore, session: Session
+) -> None:
+    """An insert of twelve would write twelve parts; a merge of large ones would rewrite those of all partitions."""
+    state.save(*(snapshot(partition, partition=partition) for partition in range(12)))
+    assert [row["partition"] for row in read(session, PARTS)] == ["('detect',-1)"]
+    state.save(snapshot(13, partition=5, size=LARGE), snapshot(14, partition=6, size=LARGE - 1))
+    assert [row["partition"] for row in read(session, PARTS)] == ["('detect',-1)", "('detect',5)"]
+
+
+def test_a_state_that_grows_large_and_small_again_keeps_its_three_newest(
+    state: ClickHouseStateStore, session: Session
+) -> None:
+    """Rows of the other size are not replaced by a merge, and are not taken for newer ones."""
+    saved = [snapshot(number, size=LARGE if 2 <= number < 6 else 5_000) for number in range(9)]
+    for number, one in enumerate(saved):
+        state.save(one)
+        with session.client() as client:
+            client.command("OPTIMIZE TABLE snapshots_log FINAL")
+        assert list(state.load("detect", 3)) == saved[max(0, number - 2) : number + 1][::-1]
+    assert read(session, "SELECT number FROM snapshots ORDER BY number") == [{"number": n} for n in (6, 7, 8)]
+
+
+def test_snapshots_of_a_database_before_they_were_together_are_kept(
+    fresh_database: StoreSettings, tmp_path: Path
+) -> None:
+    """The migration moves them; were it cut off between its two last statements, the next run would lose nothing."""
+    before = [one.name for one in read_migrations() if one.number < TOGETHER]
+    for name in before:
+        shutil.copy(DIRECTORY / name, tmp_path)
+    assert migrate(fresh_database, directory=tmp_path) == before
+    state = ClickHouseStateStore(fresh_database)
+    saved = [snapshot(number, partition=number % 2, size=300_000 if number % 2 else 5_000) for number in range(8)]
+    for one in saved:
+        state.save(one)
+    (moving,) = (one for one in read_migrations() if one.number == TOGETHER)
+    with closing(connect(fresh_database)) as client:
+        for statement in moving.statements[:3]:
+            client.command(statement.text)
+    assert migrate(fresh_database) == [one.name for one in read_migrations() if one.number >= TOGETHER]
+    assert [list(state.load("detect", partition)) for partition in (0, 1)] == [
+        [saved[6], saved[4], saved[2]],
+        [saved[7], saved[5], saved[3]],
+    ]
+    with closing(connect(fresh_database)) as client:
+        assert client.query("EXISTS TABLE snapshots_together").result_rows == [(0,)]
+    state.close()
 
 
 def test_a_snapshot_of_several_that_is_not_there_is_said(
