@@ -87,13 +87,13 @@ class IncidentsPart:
         return [out for message in messages for out in self._handle(message)]
 
     def _handle(self, message: LogMessage) -> Sequence[OutMessage]:
-        self._incidents.logged(message.timestamp_us, first=message.offset == 0)
+        told = self._incidents.logged(message.timestamp_us, first=message.offset == 0)
         try:
             event = codec.decode(message.topic, message.value)
         except InvalidEvent as error:
-            return [dead_letter(message, error, group=GROUP)]
+            return [*self._told(told), dead_letter(message, error, group=GROUP)]
         assert isinstance(event, Verdict | TickSummary)
-        return self._told(self._incidents.apply(event))
+        return self._told([*told, *self._incidents.apply(event)])
 
     def clock(self, now_us: int) -> Sequence[OutMessage]:
         """Say what time it is; see `Incidents.clock`."""

@@ -76,6 +76,35 @@ def test_a_partition_that_was_never_judged_is_late_too() -> None:
     assert judge_pace(None, {0: -1}, NOON_US + BEHIND_US + 1, since_us=NOON_US)[0] is not None
 
 
+HOUR_US = 60 * MINUTE_US
+
+
+def stood_still(looks_us: list[int], *, back_us: int = NOON_US + HOUR_US, first: bool = False) -> list[str]:
+    """Let the log stand still from noon on while a worker looks; return the effects of what is told when it goes on."""
+    incidents = Incidents(IncidentPolicy(), Expectations(), partitions=1)
+    incidents.logged(NOON_US)
+    incidents.apply(summary(0, NOON_US))
+    told = [one for at_us in looks_us for one in incidents.clock(at_us)]
+    return [one.effect for one in (*told, *incidents.logged(back_us, first=first))]
+
+
+def test_a_log_that_stood_still_is_told_with_its_first_message() -> None:
+    """Nobody could be told meanwhile; by the next look all may be judged."""
+    every_ten = list(range(NOON_US, NOON_US + HOUR_US, 10 * SECOND_US))
+    assert stood_still([]) == ["opened"]  # a worker that was started by then
+    assert stood_still(every_ten[-5:]) == ["opened"]
+    assert stood_still(every_ten) == ["opened"]  # by a look: the same incident, and once
+    assert stood_still(every_ten[:10], back_us=NOON_US + 2 * MINUTE_US) == []  # not for so short a time
+
+
+def test_a_night_in_which_the_machine_slept_is_no_news() -> None:
+    """Whether a message or the look comes first when it wakes up; nor is a log that begins anew."""
+    before = [NOON_US, NOON_US + 10 * SECOND_US]
+    assert stood_still(before) == []
+    assert stood_still([*before, NOON_US + HOUR_US - SECOND_US]) == []
+    assert stood_still([], first=True) == []
+
+
 def test_the_incidents_of_an_installation_have_it_among_them_over_a_restart() -> None:
     """Summaries say how far each partition is; the state keeps what is open."""
     core = Incidents(IncidentPolicy(), Expectations(), partitions=2)

@@ -55,16 +55,21 @@ class Closing(msgspec.Struct, kw_only=True):
         """Whether what a partition says may come in another order than it was made in."""
         return self.gathers_since_us is not None
 
-    def logged(self, at_us: int, *, first: bool = False) -> None:
+    def logged(self, at_us: int, *, first: bool = False) -> bool:
         """Say when the log took the message that comes next. What is held from a log before stays: it has come.
 
         Args:
             at_us: Its timestamp; 0 if it has none.
             first: The log begins with it.
+
+        Returns:
+            Whether this log goes on after it stood still.
         """
-        if first or stood_still(self.logged_us, at_us):
+        still = not first and stood_still(self.logged_us, at_us) > 0
+        if first or still:
             self.gathers_since_us = at_us
         self.logged_us = max(self.logged_us, at_us)
+        return still
 
     def close(self, summary: TickSummary) -> None:
         """Take note of a slot that a partition has closed."""

@@ -24,7 +24,7 @@ from streams.core.incidents.findings import Hold, forecast_findings, service_fin
 from streams.core.incidents.incident import SubjectState, accompany, step, waits
 from streams.core.incidents.landscape import Seen, is_anchor
 from streams.core.incidents.locations import Locations
-from streams.core.incidents.pace import GRACE_US, judge_pace
+from streams.core.incidents.pace import Pace
 from streams.core.incidents.signs import Finding, Sign
 from streams.core.incidents.trouble import Silence, Trouble
 from streams.core.snapshot import Frozen, freeze, unpack
@@ -130,8 +130,7 @@ class Incidents:
         self._locations = Locations(policy=policy)
         self._expectations = expectations
         self._companies = Companies(expectations)
-        self._pace: Incident | None = None
-        self._looks_since_us = self._looked_us = NEVER
+        self._pace = Pace()
 
     def clock(self, now_us: int) -> Sequence[Incident]:
         """Look how old what is judged is; return the revisions to be published. Judges no target.
@@ -139,20 +138,16 @@ class Incidents:
         Args:
             now_us: Wall clock, microseconds UTC.
         """
-        if now_us - self._looked_us > GRACE_US:
-            self._looks_since_us = now_us  # the start, or the machine slept: the others have to wake up too
-        self._looked_us = now_us
-        self._pace, told = judge_pace(self._pace, self._closing.closed_us, now_us, since_us=self._looks_since_us)
-        return told
+        return self._pace.look(self._closing.closed_us, now_us)
 
-    def logged(self, at_us: int, *, first: bool = False) -> None:
-        """Say when the log took the message that comes next.
+    def logged(self, at_us: int, *, first: bool = False) -> Sequence[Incident]:
+        """Say when the log took the message that comes next; return the revisions to be published before it is applied.
 
         Args:
             at_us: Its timestamp; 0 if it has none.
             first: The log begins anew with it: what was not kept comes again, in any order.
         """
-        self._closing.logged(at_us, first=first)
+        return self._pace.goes_on(self._closing.closed_us, at_us) if self._closing.logged(at_us, first=first) else ()
 
     def apply(self, message: Verdict | TickSummary) -> list[Incident]:
         """Take in one message; return the revisions that it causes, in the order in which they are to be published."""
@@ -171,7 +166,7 @@ class Incidents:
 
     def open(self) -> list[Incident]:
         """Return the incidents that are open, oldest first."""
-        found = [*self._locations.open(), *([] if self._pace is None else [self._pace])]
+        found = [*self._locations.open(), *([] if self._pace.incident is None else [self._pace.incident])]
         for track in self._tracks.values():
             states = (track.service, *track.forecasts.values())
             found.extend(state.incident for state in states if state.incident is not None)
@@ -196,7 +191,7 @@ class Incidents:
             silences=self._locations.silences,
             past=self._locations.past,
             conditions=self._companies.conditions,
-            pace=self._pace,
+            pace=self._pace.incident,
         )
         return freeze({"incidents": state}, {})
 
@@ -226,7 +221,7 @@ class Incidents:
         )
         self._locations.landscape.rebuild(state.targets)
         self._companies = Companies(self._expectations, state.conditions)
-        self._pace = state.pace
+        self._pace = Pace(state.pace)
 
     def _take(self, verdict: Verdict) -> list[Incident]:
         track = self._tracks.setdefault(verdict.target, Track())

@@ -3,6 +3,9 @@
 It is about forewarn itself: a detect worker that is dead, a partition that is stopped, a backlog. Told by the wall
 clock, because all of these may be that no message comes. What it says is what the messages said, so two workers that
 look at the same log at the same time say the same.
+
+When the log stood still for longer than that, nobody could be told anything meanwhile, this neither. So it is told
+with the first message that comes after it, though all may be judged before anybody looks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +24,44 @@ BEHIND_US: Final = 300 * SECOND_US
 BACK_US: Final = 240 * SECOND_US
 """Judging has caught up when everything is younger than this."""
 
+NEVER: Final = -(2**61)
+
 GRACE_US: Final = 60 * SECOND_US
 """So long after a start old partitions are no news: their workers are starting too."""
 
 Told = tuple[Incident | None, Sequence[Incident]]
+
+
+class Pace:
+    """Looks, and remembers what is open.
+
+    Attributes:
+        incident: The one that is open.
+    """
+
+    def __init__(self, incident: Incident | None = None) -> None:
+        self.incident = incident
+        self._since_us = self._looked_us = self._slept_us = NEVER
+
+    def look(self, closed_us: Mapping[int, int], now_us: int) -> Sequence[Incident]:
+        """Look by the wall clock; return what is to be published."""
+        if now_us - self._looked_us > GRACE_US:
+            self._since_us = now_us  # the start, or the machine slept: the others have to wake up too
+            self._slept_us = NEVER if self._looked_us == NEVER else now_us
+        self._looked_us = now_us
+        self.incident, told = judge_pace(self.incident, closed_us, now_us, since_us=self._since_us)
+        return told
+
+    def goes_on(self, closed_us: Mapping[int, int], at_us: int) -> Sequence[Incident]:
+        """The log goes on, at this time of its own, after it stood still; return what is to be published.
+
+        None where this process slept with it: the machine did, and nobody expects to be told of that time.
+        """
+        slept = self._looked_us != NEVER and at_us - self._looked_us > GRACE_US
+        if slept or at_us - self._slept_us <= GRACE_US:
+            return ()
+        self.incident, told = judge_pace(self.incident, closed_us, at_us, since_us=at_us - GRACE_US)
+        return told
 
 
 def judge_pace(known: Incident | None, closed_us: Mapping[int, int], now_us: int, *, since_us: int) -> Told:
