@@ -18,7 +18,7 @@ from streams.core.forecasts.forecast import kind_of
 from streams.core.judge import Judge
 from streams.core.metrics.level import judged
 from streams.core.outputs import Outputs, together
-from streams.core.pending import READING, Runs, Structured, joined, ordered, rows_of
+from streams.core.pending import READING, ROW, Runs, Structured, joined, ordered, rows_of
 from streams.core.series import SeriesView, series_of
 from streams.core.snapshot import Frozen
 from streams.core.standstill import stood_still
@@ -29,6 +29,8 @@ from streams.policy import DetectPolicy, Expectations
 
 CODE: Final = whole.CODE
 """Version of the state's form: a snapshot of another one is not loaded."""
+
+NONE: Final[Structured] = np.zeros(0, dtype=ROW)
 
 AHEAD_SLOTS: Final = 2
 """What is not expected is judged in advance, so far past the clock: an empty partition holds nobody up."""
@@ -150,7 +152,7 @@ class Detector:
             if not self._expects:
                 self._expects = True
                 state.expect(self._own(), at_us)
-            self._close(np.zeros(0, dtype=np.int64), state.rows[:0])
+            self._close(np.zeros(0, dtype=np.int64), NONE)
         return self._outputs()
 
     def stopped(self, location: str, at_us: int) -> Outputs:
@@ -287,8 +289,7 @@ class Detector:
         groups = np.union1d(touched, due)
         if groups.size == 0:
             return 0
-        mine = np.isin(state.rows["group"], groups) if state.rows.size else np.zeros(0, dtype=np.bool_)
-        rows, twice = ordered(joined(state.rows[mine], arrived))
+        rows, twice = ordered(joined(state.waiting.take(groups), arrived))
         superfluous = int(twice.sum())
         runs = Runs.of(rows[~twice] if superfluous else rows)
         self._judge.begin(runs)
@@ -298,7 +299,7 @@ class Detector:
             if self._judge.close(turn, runs, places):
                 active = ticks.active(runs)
             runs.head[places] += 1
-        self._keep(runs, state.rows[~mine], groups)
+        self._keep(runs, rows, groups)
         self._judge.end()
         return superfluous
 
@@ -334,22 +335,27 @@ class Detector:
         often_us = int(intervals_us.min()) if intervals_us.size else 0
         return max(2 * often_us, self._policy.min_silence_us)
 
-    def _keep(self, runs: Runs, others: Structured, groups: Rows) -> None:
-        """Put back what did not close, and note when it will."""
+    def _keep(self, runs: Runs, rows: Structured, groups: Rows) -> None:
+        """Put back what did not close of these rows, and note when it will."""
         state = self._state
         rest = runs.rest()
-        state.rows = joined(others, rest)
-        if state.readings.size:
-            state.readings = state.readings[np.isin(state.readings["uid"], state.rows["uid"])]
-        if state.details:
-            waiting = set(state.rows["uid"].tolist())
-            state.details = {uid: detail for uid, detail in state.details.items() if uid in waiting}
-        state.metric_readings.keep(state.rows["uid"])
+        state.waiting.put(rest)
+        if state.readings.size or state.details or state.metric_readings.waiting.size:
+            self._forget(np.setdiff1d(rows["uid"], rest["uid"]))
         table = state.ticks.groups
         table.due_us[groups] = FOREVER
         waits = runs.head < runs.end
         group = runs.groups[waits]
         table.due_us[group] = runs.tick_us[runs.head[waits]] + table.lateness_us[group]
+
+    def _forget(self, uids: Ints) -> None:
+        """Drop what came with checks that wait no longer."""
+        state = self._state
+        state.readings = state.readings[~np.isin(state.readings["uid"], uids)]
+        state.metric_readings.drop(uids)
+        if state.details:
+            for uid in uids.tolist():
+                state.details.pop(uid, None)
 
     def _outputs(self, *, late: int = 0, redelivered: int = 0) -> Outputs:
         """Collect what there is to publish: a tick's verdicts before the summary that says it is closed."""

@@ -21,6 +21,7 @@ from streams.core.summaries import Summaries
 from streams.core.table import Rows
 from streams.core.ticks import Ticks
 from streams.core.verdict import TargetState, Verdicts
+from streams.core.waiting import Waiting
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
@@ -32,8 +33,8 @@ class State:
     """Everything that a partition remembers.
 
     Attributes:
-        rows: Checks whose tick is open; readings: their metrics.
-        details: What failed checks among these rows say of themselves, by uid.
+        waiting: Checks whose tick is open; readings: their metrics.
+        details: What failed checks among these say of themselves, by uid.
         series: The number of each (lane, metric) that is forecast.
         metric_readings: The metrics whose level is judged, with numbers of their own.
         next_uid: Of the next check.
@@ -63,7 +64,7 @@ class State:
         self.addresses = Texts()
         self.series: dict[tuple[int, str], int] = {}
         self.metrics: list[str] = []
-        self.rows: Structured = np.zeros(0, dtype=ROW)
+        self.waiting = Waiting()
         self.readings: Structured = np.zeros(0, dtype=READING)
         self.details: dict[int, str] = {}
         self.next_uid = 0
@@ -95,6 +96,7 @@ class State:
             table.grow(len(registry.lanes))
         self.latency.grow(len(registry.lanes), len(registry.groups))
         self.locations.grow(len(registry.locations))
+        self.waiting.grow(len(registry.groups))
         for lane in added.lanes:
             group = int(registry.group_of[lane])
             self.ticks.add_lane(lane, group, expected=registry.is_named(lane))
@@ -167,7 +169,7 @@ class State:
             **self.flaps.table.arrays("flap"),
             **self.forecasts.arrays(),
             **self.metrics_judged.arrays(),
-            "rows": self.rows.view(np.uint8),
+            "rows": self.waiting.all().view(np.uint8),
             "readings": self.readings.view(np.uint8),
             "metric_readings": self.metric_readings.waiting.view(np.uint8),
         }
@@ -208,7 +210,8 @@ class State:
         owners = self.forecasts.table.lane[: len(self.metrics)].tolist()
         self.series = {(lane, metric): n for n, (lane, metric) in enumerate(zip(owners, self.metrics, strict=True))}
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
-        self.rows, self.readings = arrays["rows"].view(ROW), arrays["readings"].view(READING)
+        self.waiting.put(arrays["rows"].view(ROW))
+        self.readings = arrays["readings"].view(READING)
         self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, *others = meta["numbers"]
         self.logged_us, self.behind_us, *of_summaries = others
         next_us, told, whole_from_us = of_summaries

@@ -46,10 +46,10 @@ class Readings:
         readings["series"] = [self._numbers[key] for key in keys]
         self.waiting = np.concatenate([self.waiting, readings])
 
-    def keep(self, uids: Ints) -> None:
+    def drop(self, uids: Ints) -> None:
         """Drop the readings of checks that wait no longer."""
         if self.waiting.size:
-            self.waiting = self.waiting[np.isin(self.waiting["uid"], uids)]
+            self.waiting = self.waiting[~np.isin(self.waiting["uid"], uids)]
 
     def sort(self, runs: Runs) -> None:
         """Sort what waits by its run, before rounds are taken."""
