@@ -12,6 +12,8 @@ from benchmarks.chaos.faults import Done, Fault, strike
 from benchmarks.chaos.installations import LOCATIONS
 from benchmarks.chaos.recording import QUIET_TICKS, WARM_TICKS, record
 from benchmarks.chaos.run import Expected, Plan, Result, Stage, Tell, finish, on_stage
+from streams.contract import JUDGING
+from streams.core.incidents.pace import BEHIND_US
 from tests.integration.reading import query
 
 TARGETS: Final = 100
@@ -55,6 +57,8 @@ def run_away(seed: int, seconds: float, *, interval_s: int, log: str, directory:
             time.sleep(BETWEEN_TICKS * interval_s)
         result = finish(stage, done, Expected(said=SAID))
         wrong["no row was stored without the store"] = _stored_meanwhile(stage, done[0])
+        if seconds * 1e6 > BEHIND_US:
+            wrong["a person is told that nothing was judged without the broker"] = _told_of_judging(stage, done[1])
     result.wrong |= wrong
     return result
 
@@ -68,6 +72,13 @@ def _spooled(stage: Stage) -> int:
 def _told(stage: Stage, away: Done) -> int:
     """Return how many requests the webhook got meanwhile."""
     return sum(away.from_us <= one.at_us <= away.until_us for one in stage.deployment.local.posted())
+
+
+def _told_of_judging(stage: Stage, away: Done) -> list[str]:
+    """Look for the message that judging was behind, after the broker was back, and for the one that it is not."""
+    about = [one for one in stage.deployment.local.posted() if one.message["incident"]["subject"] == JUDGING]
+    kinds = [one.message["kind"] for one in about if one.at_us >= away.until_us]
+    return [] if kinds == ["initial", "resolved"] else [f"{kinds} of {len(about)} requests about judging"]
 
 
 def _stored_meanwhile(stage: Stage, away: Done) -> list[str]:

@@ -11,8 +11,8 @@ from benchmarks.chaos.faults import Done, Fault
 from benchmarks.chaos.installations import LOCATIONS, Play
 from benchmarks.chaos.recording import Recording, record, target_name
 from producers.ticks import tick_offset_us
-from streams.contract import Deviation, derived_id
-from tests.integration.judging import Judged
+from streams.contract import JUDGING, Deviation, derived_id
+from tests.integration.judging import STEPS, Judged
 from tests.integration.local import Posted
 from tests.integration.reading import Row
 
@@ -216,3 +216,10 @@ def test_a_recording_comes_back_from_its_file(tmp_path: Path) -> None:
         assert read.at(2, 1, tick) == made.at(2, 1, tick)
     assert not any(made.at(number, 0, 60 + tick).failed for number in range(3) for tick in range(60))
     assert sum(made.events.values()) > 0
+
+
+def test_what_forewarn_tells_of_itself_is_not_asked_of_the_core() -> None:
+    """It tells of the faults, which the core over the stored checks knows nothing of."""
+    row = dict.fromkeys(("target", "location", *STEPS)) | {"incident_id": "1", "subject": JUDGING}
+    assert evidence.incidents(replace(NOTHING, incidents=[row]), Judged()) == []
+    assert len(evidence.incidents(replace(NOTHING, incidents=[row | {"subject": "service"}]), Judged())) == 1
