@@ -9,6 +9,7 @@ from analytics.migrate import read_migrations
 from analytics.session import Session
 
 _MADE: Final = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(TABLE|VIEW)\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)", re.IGNORECASE)
+_DROPPED: Final = re.compile(r"DROP\s+(?:TABLE|VIEW)\s+(?:IF\s+EXISTS\s+)?(\w+)", re.IGNORECASE)
 _THERE: Final = "SELECT name FROM system.tables WHERE database = currentDatabase()"
 _APPLIED: Final = "SELECT max(number) FROM migrations"
 
@@ -42,11 +43,13 @@ def check_schema(session: Session, *, repair: bool) -> list[Fault]:
 
 
 def _definitions(applied: int) -> dict[str, tuple[str, str]]:
-    """Return kind and newest definition of everything that the applied migrations have made, by name, in order."""
+    """Return kind and newest definition of everything that the applied migrations have made and kept, by name."""
     found: dict[str, tuple[str, str]] = {}
     for migration in read_migrations():
         for statement in migration.statements if migration.number <= applied else ():
-            made = _MADE.match(statement.text.lstrip())
-            if made is not None:
+            text = statement.text.lstrip()
+            if (made := _MADE.match(text)) is not None:
                 found[made[2]] = (made[1].upper(), statement.text)
+            elif (dropped := _DROPPED.match(text)) is not None:
+                found.pop(dropped[1], None)
     return found

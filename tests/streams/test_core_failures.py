@@ -50,9 +50,9 @@ def test_a_run_that_is_no_chance(share: float, again: float, run: int) -> None:
 
 def test_where_failures_go_on_by_themselves_more_in_a_row_are_chance() -> None:
     """Two in a row each twenty ticks, of one location or of one of two; single ones each ten: alike many are lost."""
-    for others in ({}, {"fra": "H" * 4000}):
+    for others in ({}, {"fra": "H" * 1600}):
         needed = []
-        for line in (("H" * 18 + "FF") * 200, ("H" * 9 + "F") * 400):
+        for line in (("H" * 18 + "FF") * 80, ("H" * 9 + "F") * 160):
             found = run({"ams": line + "FFFF", **others}, policy=POLICY)
             kinds = ("failing", "partial_failure")
             needed.append(next(r.limit for v in reversed(found.verdicts) for r in v.reasons if r.kind in kinds))
