@@ -85,7 +85,7 @@ class Growth:
         if self.awaited is None or self.said or now_s - self.since_s < WAITS_TOO_LONG_S:
             return None
         self.said = True
-        who = " and ".join(self.behind) or "somebody"
+        who = " and ".join(self.behind)
         return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {who} cannot keep up"
 
 
@@ -143,7 +143,9 @@ def progress_of(settings: LogSettings) -> Progress:
     ends: Ends = {}
     done = {}
     for group, topics in READERS.items():
-        consumer = connect(KafkaConsumer, settings, group_id=group, enable_auto_commit=False)
+        consumer = connect(
+            KafkaConsumer, settings, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         try:
             places = [
                 TopicPartition(topic, partition)

@@ -178,13 +178,13 @@ class Detector:
         gap_us = stood_still(state.logged_us, at_us)
         state.logged_us = max(state.logged_us, at_us)
         if first:
-            self.begin_log()
+            self._begin_log()
         if gap_us and any_live(state.locations, clock_us=state.clock_us, quiet_us=self._quiet_us()):
             self._gather()
             if state.clock_us > NEVER:
                 state.behind_us += gap_us
 
-    def begin_log(self) -> None:
+    def _begin_log(self) -> None:
         """The log begins anew: what was not safe yet comes again, from each location in its own time."""
         state = self._state
         self._gather()

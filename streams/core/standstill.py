@@ -16,8 +16,8 @@ def stood_still(newest_us: int, logged_us: int) -> int:
     """Return for how long the log had stood still before a message, microseconds; 0 if it had not.
 
     Args:
-        newest_us: The newest timestamp of the log so far; negative: none is known.
+        newest_us: The newest timestamp of the log so far; 0 or less: none is known.
         logged_us: That of the message; 0 if it has none.
     """
     gap_us = logged_us - newest_us
-    return gap_us if newest_us >= 0 and gap_us > STANDSTILL_US else 0
+    return gap_us if newest_us > 0 and gap_us > STANDSTILL_US else 0

@@ -212,8 +212,8 @@ class State:
         self.reasons, self.addresses = Texts(meta["reasons"]), Texts(meta["addresses"])
         self.waiting.put(arrays["rows"].view(ROW))
         self.readings = arrays["readings"].view(READING)
-        self.next_uid, self.clock_us, self.watermark_us, self.gathers_since_us, *others = meta["numbers"]
-        self.logged_us, self.behind_us, *of_summaries = others
+        self.next_uid, self.clock_us, self.watermark_us, *others = meta["numbers"]
+        self.gathers_since_us, self.logged_us, self.behind_us, *of_summaries = others
         next_us, told, whole_from_us = of_summaries
         self.summaries.next_us, self.summaries.told, self.summaries.whole_from_us = next_us, bool(told), whole_from_us
         self.details = dict(meta["details"])

@@ -143,7 +143,7 @@ def test_when_the_log_begins_anew_nobody_is_late_who_delivers_after_the_others(
     """Ams comes back when the others have delivered two minutes already; a restart in between changes nothing."""
     core, found = known_log(), Published()
     if begins_anew:
-        core.begin_log()
+        core.logged(0, first=True)
     for tick in range(18, 24):
         found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
     found.add(core.apply(ticks_of("fra", "nyc", ticks=range(24, 30)), ticks_of("nyc", ticks=range(30, 31))))
@@ -162,7 +162,7 @@ def test_who_was_ahead_when_the_log_ended_has_not_delivered_again_by_that() -> N
     """Ams was one tick ahead of the others, as far as it has come: it is waited for until it sends something newer."""
     core, found = known_log(), Published()
     found.add(core.apply(ticks_of("ams", ticks=range(20, 21))))
-    core.begin_log()
+    core.logged(0, first=True)
     for tick in range(20, 28):
         found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
     for tick in range(20, 28):
@@ -177,7 +177,7 @@ def test_who_was_ahead_when_the_log_ended_has_not_delivered_again_by_that() -> N
 def test_who_does_not_come_back_is_waited_for_two_minutes_at_most() -> None:
     """Ams is dead when the log begins anew. Its silence is seen, and the others are judged without it."""
     core, found = known_log(), Published()
-    core.begin_log()
+    core.logged(0, first=True)
     for tick in range(20, 33):
         found.add(core.apply(ticks_of("fra", "nyc", ticks=range(tick, tick + 1))))
         found.add(core.clock(START + tick * INTERVAL))
@@ -188,7 +188,7 @@ def test_who_does_not_come_back_is_waited_for_two_minutes_at_most() -> None:
 def test_a_location_whose_clock_is_behind_is_not_gathered_for_ever() -> None:
     """Nyc's clock is half a minute behind: it is live, and never together with the others."""
     core = known_log()
-    core.begin_log()
+    core.logged(0, first=True)
     late = 0
     for tick in range(20, 36):
         late += core.apply(ticks_of("ams", "fra", ticks=range(tick, tick + 1))).late
@@ -201,7 +201,7 @@ def begun(*locations: str) -> Detector:
     """Return a detector that knows nothing but the config, at the beginning of a log."""
     config = expectations(*locations) if locations else Expectations()
     core = Detector(QUORUM_ONLY, config, partition=0, partitions=1)
-    core.begin_log()
+    core.logged(0, first=True)
     return core
 
 

@@ -54,6 +54,7 @@ def test_a_log_that_goes_on_did_not_stand_still(gap_us: int) -> None:
     assert stood_still(at(1), at(1) + gap_us) == 0
     assert stood_still(at(1), at(1) + STANDSTILL_US + 1) == STANDSTILL_US + 1
     assert stood_still(-1, at(1)) == 0
+    assert stood_still(0, at(1)) == 0  # the one before had no timestamp
     assert stood_still(at(1), 0) == 0
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from streams.contract import JUDGING, Incident, Reason
+from streams.core.incidents.closing import NEVER
 from streams.core.incidents.incident import new_incident, revise
 from streams.core.words import instant, span
 from streams.policy import SECOND_US
@@ -23,8 +24,6 @@ BEHIND_US: Final = 300 * SECOND_US
 
 BACK_US: Final = 240 * SECOND_US
 """Judging has caught up when everything is younger than this."""
-
-NEVER: Final = -(2**61)
 
 GRACE_US: Final = 60 * SECOND_US
 """So long after a start old partitions are no news: their workers are starting too."""
