@@ -2,7 +2,7 @@
 
     python -m benchmarks.chaos [--quick] [--seed N] [--kills N] [--log tansu|kafka]
     python -m benchmarks.chaos --part cases   # full disks (needs root), damaged files, a wrong clock
-    python -m benchmarks.chaos --part away [--seconds N] [--log tansu|kafka]  # store, then broker, for an hour each
+    python -m benchmarks.chaos --part away [--seconds N] [--away broker]  # store, then broker, for an hour each
     python -m benchmarks.chaos --part fuzz    # messages that are nearly right
 
 See docs/chaos.md. Prints what was done to whom, then each check with what is wrong; ends with one line of JSON, and
@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.chaos.away import run_away
+from benchmarks.chaos.away import PARTS, run_away
 from benchmarks.chaos.cases import run_cases
 from benchmarks.chaos.faults import plan
 from benchmarks.chaos.fuzz import fuzz
@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="keep everything here")
     parser.add_argument("--part", choices=("play", "cases", "away", "fuzz"), default="play")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of --part away")
+    parser.add_argument("--away", choices=tuple(PARTS), help="of --part away: this alone, not one after the other")
     parser.add_argument("--messages", type=int, default=100_000, help="of --part fuzz")
     chosen = parser.parse_args()
     began_s = time.monotonic()
@@ -66,8 +67,9 @@ def main() -> int:
             result = run_cases(chosen.seed, directory, timed)
         elif chosen.part == "away":
             seconds, interval_s = (60.0, 2) if chosen.quick else (chosen.seconds, 10)
+            parts = tuple(PARTS) if chosen.away is None else (chosen.away,)
             result = run_away(
-                chosen.seed, seconds, interval_s=interval_s, log=chosen.log, directory=directory, tell=timed
+                chosen.seed, parts, seconds, interval_s=interval_s, log=chosen.log, directory=directory, tell=timed
             )
         else:
             result = fuzz(chosen.seed, 3_000 if chosen.quick else chosen.messages, directory)

@@ -5,6 +5,8 @@ the time without a broker comes too late for some of its checks: those are store
 """
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,42 +25,72 @@ BETWEEN_TICKS: Final = 12
 UNDER_WAY_US: Final = 2_000_000
 """What was on its way to the store when it was cut off may arrive."""
 
-GOES_ON: Final = {"store": "alerts go on without the store", "broker": "probing goes on without the broker"}
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What happened while something was away.
+
+    Attributes:
+        told: Requests to the webhook.
+        spooled: By how many bytes the producers' spools grew.
+    """
+
+    told: int
+    spooled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Something that can be away.
+
+    Attributes:
+        rule: What must go on without it.
+        goes_on: Whether it did.
+        afterwards: Returns what else must hold, with lines of what is wrong with it.
+    """
+
+    rule: str
+    goes_on: Callable[[Meanwhile], bool]
+    afterwards: Callable[[Stage, Done], dict[str, list[str]]]
+
 
 SAID: Final = ("the store's marks cannot be read", "is not kept", "state was not kept", "reading is behind")
 """Error lines that the processes are given cause for."""
 
 
-def run_away(seed: int, seconds: float, *, interval_s: int, log: str, directory: Path, tell: Tell) -> Result:
-    """Cut the store off for so long, then the broker.
+def run_away(
+    seed: int, parts: Sequence[str], seconds: float, *, interval_s: int, log: str, directory: Path, tell: Tell
+) -> Result:
+    """Cut one part after the other off for so long.
 
     Args:
         seed: Of the recording.
+        parts: Of PARTS.
         seconds: How long each is away.
         interval_s: Between two ticks of a target.
         log: `tansu` or `kafka`.
         directory: Keeps everything.
         tell: Gets a line for each step.
     """
-    ticks = WARM_TICKS + 2 * (round(seconds / interval_s) + BETWEEN_TICKS) + QUIET_TICKS
+    ticks = WARM_TICKS + len(parts) * (round(seconds / interval_s) + BETWEEN_TICKS) + QUIET_TICKS
     recording = record(seed, targets=TARGETS, locations=LOCATIONS, ticks=ticks)
     tell(f"{TARGETS} targets x {len(LOCATIONS)} locations, {ticks} ticks, {recording.events}")
     with on_stage(Plan(log=log, recording=recording, interval_s=interval_s), directory, tell, lambda _: None) as stage:
         time.sleep(WARM_TICKS * interval_s)
         done, wrong = [], {}
-        for name in ("store", "broker"):
+        for name in parts:
             before = _spooled(stage)
             away = strike(stage.deployment, Fault(at=0.0, name=name, how="cut", seconds=seconds))
-            told, after = _told(stage, away), _spooled(stage)
-            tell(f"without the {name}: {told} requests to the webhook, spools from {before} to {after} bytes")
-            went_on = {"store": told > 0, "broker": after > before}[name]
-            wrong[GOES_ON[name]] = [] if went_on else [f"{told} requests, spools from {before} to {after} bytes"]
+            meanwhile = Meanwhile(told=_told(stage, away), spooled=_spooled(stage) - before)
+            told, spooled = meanwhile.told, meanwhile.spooled
+            tell(f"without the {name}: {told} requests to the webhook, {spooled} bytes more in the spools")
+            part = PARTS[name]
+            wrong[part.rule] = [] if part.goes_on(meanwhile) else [str(meanwhile)]
             done.append(away)
             time.sleep(BETWEEN_TICKS * interval_s)
         result = finish(stage, done, Expected(said=SAID))
-        wrong["no row was stored without the store"] = _stored_meanwhile(stage, done[0])
-        if seconds * 1e6 > BEHIND_US:
-            wrong["a person is told that nothing was judged without the broker"] = _told_of_judging(stage, done[1])
+        for away in done:
+            wrong |= PARTS[away.fault.name].afterwards(stage, away)
     result.wrong |= wrong
     return result
 
@@ -74,15 +106,33 @@ def _told(stage: Stage, away: Done) -> int:
     return sum(away.from_us <= one.at_us <= away.until_us for one in stage.deployment.local.posted())
 
 
-def _told_of_judging(stage: Stage, away: Done) -> list[str]:
-    """Look for the message that judging was behind, after the broker was back, and for the one that it is not."""
-    about = [one for one in stage.deployment.local.posted() if one.message["incident"]["subject"] == JUDGING]
-    kinds = [one.message["kind"] for one in about if one.at_us >= away.until_us]
-    return [] if kinds == ["initial", "resolved"] else [f"{kinds} of {len(about)} requests about judging"]
-
-
-def _stored_meanwhile(stage: Stage, away: Done) -> list[str]:
+def _nothing_was_stored(stage: Stage, away: Done) -> dict[str, list[str]]:
     sql = "SELECT count() AS n FROM checks_log WHERE toUnixTimestamp64Micro(stored_at) BETWEEN %(from)s AND %(until)s"
     times = {"from": away.from_us + UNDER_WAY_US, "until": away.until_us - UNDER_WAY_US}
     count = int(query(stage.deployment.store, sql, **times)[0]["n"])
-    return [f"{count} checks"] if count else []
+    return {"no row was stored without the store": [f"{count} checks"] if count else []}
+
+
+def _judging_was_told(stage: Stage, away: Done) -> dict[str, list[str]]:
+    """Look for the message that judging was behind, after the broker was back, and for the one that it is not."""
+    if away.until_us - away.from_us <= BEHIND_US:
+        return {}
+    about = [one for one in stage.deployment.local.posted() if one.message["incident"]["subject"] == JUDGING]
+    kinds = [one.message["kind"] for one in about if one.at_us >= away.until_us]
+    wrong = [] if kinds == ["initial", "resolved"] else [f"{kinds} of {len(about)} requests about judging"]
+    return {"a person is told that nothing was judged without the broker": wrong}
+
+
+PARTS: Final = {
+    "store": Part(
+        rule="alerts go on without the store",
+        goes_on=lambda meanwhile: meanwhile.told > 0,
+        afterwards=_nothing_was_stored,
+    ),
+    "broker": Part(
+        rule="probing goes on without the broker",
+        goes_on=lambda meanwhile: meanwhile.spooled > 0,
+        afterwards=_judging_was_told,
+    ),
+}
+"""What can be away, in the order in which it is."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.contract import TickSummary
 from streams.core.detect import Detector
-from streams.core.incidents.closing import GATHER_US
+from streams.core.incidents.closing import LONGEST_US, time_to_gather
 from streams.core.standstill import STANDSTILL_US, stood_still
 from streams.policy import DetectPolicy
 from tests.streams.installation import INTERVAL_US, START_US, Installation, incidents_of, merged, summary
@@ -151,8 +151,16 @@ def test_incidents_after_a_standstill_do_not_depend_on_which_partition_is_first(
     assert incidents.finish() == undisturbed.finish()
 
 
+@pytest.mark.parametrize(
+    ("gap_s", "expected_s"), [(0, 120), (60, 120), (720, 120), (1200, 200), (3600, 600), (86_400, 600)]
+)
+def test_the_longer_it_stood_still_the_longer_the_partitions_are_awaited(gap_s: int, expected_s: int) -> None:
+    """A sixth of it, from two to ten minutes."""
+    assert time_to_gather(gap_s * SECOND) == expected_s * SECOND
+
+
 def test_a_partition_that_stays_behind_after_a_standstill_stops_nothing_for_longer() -> None:
-    """Its worker is dead: after two minutes the others are judged as in any log."""
+    """Its worker is dead: after ten minutes the others are judged as in any log."""
     installation = Installation(rows={"shop/web": {"ams": "SSSFFFFFFFFF"}}, partitions=2)
     own = next(one for one in installation.messages() if len(one) > installation.ticks)
     incidents = incidents_of(installation)
@@ -165,6 +173,6 @@ def test_a_partition_that_stays_behind_after_a_standstill_stops_nothing_for_long
         incidents.logged(back_us)
         told += incidents.apply(message)
     assert told == []
-    went_on(incidents, back_us, back_us + GATHER_US)
-    incidents.logged(back_us + GATHER_US)
+    went_on(incidents, back_us, back_us + LONGEST_US)
+    incidents.logged(back_us + LONGEST_US)
     assert [one.kind for one in incidents.apply(own[-1])][:1] == ["outage"]

@@ -10,8 +10,8 @@ first two minutes the slots of a partition count only without a gap, like the by
 is held until the slots between have come. And nobody leads: how long somebody takes to send again says nothing of how
 far he was.
 
-The same two minutes begin when the log stood still: those that judge have a backlog then, and each works it off in its
-own time.
+The same is done when the log stood still, for longer if it stood for long: those that judge have a backlog then, and
+each works it off in its own time.
 """
 
 from typing import Final
@@ -27,6 +27,19 @@ NEVER: Final = -1
 GATHER_US: Final = 120 * SECOND_US
 """So long, by the timestamps of a new log, those that send again may take: as long as detection gathers."""
 
+LONGEST_US: Final = 600 * SECOND_US
+
+
+def time_to_gather(gap_us: int) -> int:
+    """Return how long all partitions are awaited, microseconds.
+
+    Those that judge start anew one after the other, and have the more to work off the longer there was no log.
+
+    Args:
+        gap_us: For how long the log had stood still; 0 if it had not, and only begins anew.
+    """
+    return min(max(GATHER_US, gap_us // 6), LONGEST_US)
+
 
 class Closing(msgspec.Struct, kw_only=True):
     """How far the partitions are. Part of a snapshot as it is.
@@ -34,14 +47,14 @@ class Closing(msgspec.Struct, kw_only=True):
     Attributes:
         closed_us: By partition: every tick at or before this is judged and was read here; NEVER: none.
         leading_us: The latest tick of which some partition has judged checks.
-        gathers_since_us: The first timestamp of a log that began anew or stood still, for GATHER_US.
+        gathers_until_us: The log began anew or stood still: until this, by its timestamps, all may come back.
         logged_us: The log's newest timestamp.
         held: By partition: first and last microsecond of slots beyond a gap.
     """
 
     closed_us: dict[int, int]
     leading_us: int = NEVER
-    gathers_since_us: int | None = None
+    gathers_until_us: int | None = None
     logged_us: int = NEVER
     held: dict[int, list[tuple[int, int]]] = {}
 
@@ -53,7 +66,7 @@ class Closing(msgspec.Struct, kw_only=True):
     @property
     def gathering(self) -> bool:
         """Whether what a partition says may come in another order than it was made in."""
-        return self.gathers_since_us is not None
+        return self.gathers_until_us is not None
 
     def logged(self, at_us: int, *, first: bool = False) -> bool:
         """Say when the log took the message that comes next. What is held from a log before stays: it has come.
@@ -65,11 +78,12 @@ class Closing(msgspec.Struct, kw_only=True):
         Returns:
             Whether this log goes on after it stood still.
         """
-        still = not first and stood_still(self.logged_us, at_us) > 0
-        if first or still:
-            self.gathers_since_us = at_us
+        gap_us = stood_still(self.logged_us, at_us)
+        if first or gap_us:
+            until_us = at_us + time_to_gather(0 if first else gap_us)
+            self.gathers_until_us = max(self.gathers_until_us or NEVER, until_us)
         self.logged_us = max(self.logged_us, at_us)
-        return still
+        return gap_us > 0 and not first
 
     def close(self, summary: TickSummary) -> None:
         """Take note of a slot that a partition has closed."""
@@ -79,12 +93,12 @@ class Closing(msgspec.Struct, kw_only=True):
             self.leading_us = max(self.leading_us, judged_us)
         number = summary.partition
         closed_us = self.closed_us.get(number, NEVER)
-        if self.gathers_since_us is None or closed_us == NEVER:
+        if self.gathers_until_us is None or closed_us == NEVER:
             self.closed_us[number] = max(closed_us, summary.closed_through_us)
         else:
             slots = [*self.held.pop(number, ()), (summary.slot_us, summary.closed_through_us)]
             self._join(number, sorted(slots))
-        if self.gathers_since_us is not None and self._now_us(summary) >= self.gathers_since_us + GATHER_US:
+        if self.gathers_until_us is not None and self._now_us(summary) >= self.gathers_until_us:
             self._end_gathering()
 
     def _now_us(self, summary: TickSummary) -> int:
@@ -102,7 +116,7 @@ class Closing(msgspec.Struct, kw_only=True):
         """What is held is closed, whatever lies before it: it does not come any more."""
         for number, slots in self.held.items():
             self.closed_us[number] = max(self.closed_us[number], *(last_us for _, last_us in slots))
-        self.gathers_since_us, self.held = None, {}
+        self.gathers_until_us, self.held = None, {}
 
     def enough(self, tick_us: int, lateness_us: int) -> bool:
         """Say whether what waits at a tick may be judged: nobody can add to it, or whoever could had its time."""

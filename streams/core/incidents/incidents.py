@@ -30,7 +30,7 @@ from streams.core.incidents.trouble import Silence, Trouble
 from streams.core.snapshot import Frozen, freeze, unpack
 from streams.policy import DetectPolicy, Expectations, IncidentPolicy
 
-CODE: Final = "incidents-9"
+CODE: Final = "incidents-10"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 VERDICT, ECHO, WAKE = 0, 1, 2
