@@ -24,7 +24,8 @@ class WorkerSettings:
         session_timeout_s: A worker that is silent for so long loses its partitions. Kafka's lower bound is
             `group.min.session.timeout.ms` (6 s by default). The embedded broker has none, and lets a group wait
             for more members for half of this, in steps of a second; hence SESSION_TIMEOUT_ALONE_S.
-        start_timeout_s: How long the broker may be away at the start.
+        start_timeout_s: How long the broker may be away at the start. To end and be started again costs far more than
+            to ask once more, and whoever rests between two starts comes back late.
         stop_timeout_s: How long an orderly end may wait for acknowledgements and for the store.
         outbox_max_bytes: Bound of the outbox of a forgetful log.
         skip_gaps: A partition that is stopped, because messages are missing in its state and in the log, goes on
@@ -36,7 +37,7 @@ class WorkerSettings:
     observe_port: int | None = None
     snapshot_interval_us: int = 10 * SECOND_US
     session_timeout_s: float = 10.0
-    start_timeout_s: float = 30.0
+    start_timeout_s: float = 300.0
     stop_timeout_s: float = 2.5
     outbox_max_bytes: int = 512 * 1024 * 1024
     skip_gaps: bool = False

@@ -29,8 +29,8 @@ def _duration(default_us: int) -> Any:
 class TargetDetection(Section):
     """How the series of a target are judged; at the top, of all targets."""
 
-    warm_up_checks: _Count = _DETECT.warm_up_checks
-    """A baseline says nothing before so many healthy checks."""
+    warm_up_checks: Annotated[int, Field(ge=1, le=10_000)] = _DETECT.warm_up_checks
+    """A baseline says nothing before so many healthy checks. Each takes eight bytes of every series' memory."""
     baseline_half_life_checks: Annotated[float, Field(gt=0, le=1e6)] = _DETECT.baseline_half_life_checks
     """How quickly a baseline follows: after so many checks the older ones weigh half."""
     warn_score: Annotated[float, Field(gt=0, le=100)] = _DETECT.warn_score

@@ -17,7 +17,7 @@ _TEXT: Final = """\
 version: 1
 locations: [{locations}]
 detection:
-  warm_up_checks: 100000 # latency on a busy machine is not what these tests are about: only failures speak
+  warm_up_checks: 10000 # latency on a busy machine is not what these tests are about: only failures speak
   slot: 1s
 alerts:
   channels:
