@@ -25,6 +25,10 @@ LONGEST_REST_S: Final = 60.0
 less often. Not what it takes by the clock: a store that hangs for some seconds must not put off the next turn by a
 minute."""
 
+STORE_WAIT_S: Final = 15.0
+"""So long a start waits for a store that is away before it judges without a state: a store that was killed is back by
+then, and what is judged without a state opens incidents that nobody with one would have opened."""
+
 LOOK_AGAIN_S: Final = 5.0
 """How often the store is asked for a state that is missing."""
 
@@ -171,7 +175,8 @@ class StateGroup:
             by_number.setdefault(one.place.partition, []).append(one)
         if self._forgetful:
             await self._drop_copies_of_others(by_number)
-        starts = {number: await self._load(number, ours) for number, ours in by_number.items()}
+        waits_until_s = time.monotonic() + STORE_WAIT_S  # for all of them together
+        starts = {number: await self._load(number, ours, waits_until_s) for number, ours in by_number.items()}
         for number, (start, stored) in starts.items():
             if start.how not in RUNNING:
                 self._incomplete[number] = (start, by_number[number])
@@ -189,7 +194,9 @@ class StateGroup:
         except TransientError as error:
             self._local_away.failed(error)
 
-    async def _load(self, number: int, ours: Sequence[Assigned]) -> tuple[Start, Sequence[Snapshot]]:
+    async def _load(
+        self, number: int, ours: Sequence[Assigned], waits_until_s: float
+    ) -> tuple[Start, Sequence[Snapshot]]:
         """Return what a partition begins with, and the snapshots that the store has of it."""
         copies = await in_thread(lambda: self._local.load(self.name, number))
         while True:
@@ -198,6 +205,9 @@ class StateGroup:
             except TransientError as error:
                 self._store_away.failed(error)
                 start = self._keeper.choose(number, ours, copies, final=False)
+                if start.how is How.PROVISIONAL and time.monotonic() < waits_until_s:
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 self._say(number, start)
                 return start, ()
             self._store_away.worked()

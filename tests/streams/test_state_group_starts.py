@@ -93,11 +93,29 @@ async def test_a_person_may_ask_to_go_on_without_what_is_missing(
     assert "skipped, as was asked for" in capsys.readouterr().out
 
 
+async def test_a_start_waits_for_a_store_that_is_away_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed just now and is started again: better a few seconds later than without what is normal."""
+    monkeypatch.setattr(state_group, "RETRY_S", 0.01)
+    await older_here(tmp_path)
+    after = Bench(tmp_path, local_name="third machine")
+    after.store.away = True
+    starting = asyncio.create_task(after.assign(committed=5))
+    done, _ = await asyncio.wait([starting], timeout=0.3)
+    assert not done
+    after.store.away = False
+    assert await starting == 5
+    assert after.taken == [0, 1, 2, 3, 4, 5]
+    assert after.group.troubles() == []
+
+
 async def test_with_store_and_local_copy_missing_it_judges_provisionally_and_commits_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the committed offset on; when the store is back the process starts again with the true state."""
     monkeypatch.setattr(state_group, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(state_group, "STORE_WAIT_S", 0.0)
     await older_here(tmp_path)
     after = Bench(tmp_path, local_name="third machine")
     after.store.away = True
@@ -121,9 +139,10 @@ async def test_with_store_and_local_copy_missing_it_judges_provisionally_and_com
 
 @pytest.mark.parametrize("away", [True, False])
 async def test_a_group_whose_state_the_log_makes_reads_all_of_it_where_its_snapshots_are_lost(
-    tmp_path: Path, away: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: bool
 ) -> None:
     """With the store away too, but then nothing is committed: the log may not reach back far enough."""
+    monkeypatch.setattr(state_group, "STORE_WAIT_S", 0.0)
     bench = Bench(tmp_path, from_log=True, in_log=(0, 1, 2, 3, 4))
     bench.store.away = away
     assert await bench.assign(committed=4) == 3
@@ -147,8 +166,11 @@ async def test_in_another_log_the_state_goes_on_and_all_messages_are_read(tmp_pa
     assert await Bench(tmp_path).assign(epoch="e2") == 0
 
 
-async def test_a_copy_of_what_another_worker_had_meanwhile_is_nothing_to_begin_another_log_with(tmp_path: Path) -> None:
+async def test_a_copy_of_what_another_worker_had_meanwhile_is_nothing_to_begin_another_log_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its log is forgotten and the store is away: nobody could tell that it is old."""
+    monkeypatch.setattr(state_group, "STORE_WAIT_S", 0.0)
     bench = Bench(tmp_path)
     await bench.assign()
     bench.take(0)
