@@ -240,9 +240,16 @@ def _read(deployment: Chaos, late: set[Check], ended_us: int) -> Found:
 
 
 def _away_us(deployment: Chaos, done: Sequence[Done]) -> list[tuple[int, int]]:
-    """Return when alerts did not read: from the fault before to each time at which it says that it reads."""
+    """Return when alerts did not read: while it was stopped, or it or the broker was cut off, and after each end of it.
+
+    The last from the fault before to the time at which it says that it reads.
+    """
     hits = [one.from_us for one in done if one.fault.name in {"alerts", "broker", "store"}]
-    found = []
+    found = [
+        (one.from_us, one.until_us)
+        for one in done
+        if one.fault.name in {"alerts", "broker"} and one.fault.how != "kill"
+    ]
     for line in deployment.output("alerts").splitlines():
         if '"event": "reading"' in line:
             at_us = int(dt.datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() * 1e6)
