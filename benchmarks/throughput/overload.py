@@ -19,6 +19,7 @@ wrong.
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -103,12 +104,12 @@ class Flooded(OneMachine):
         return self._ours
 
     def metric(self, worker: str, name: str) -> float:
-        """Return the sum of a metric over its labels, as a worker exports it; 0 while it does not answer."""
+        """Return the sum of a metric over its labels, as a worker exports it; nan while it does not answer."""
         url = f"http://127.0.0.1:{self._ours.observed[worker]}/metrics"
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
             families = text_string_to_metric_families(answer.read().decode())
             return sum(sample.value for family in families for sample in family.samples if sample.name == name)
-        return 0.0
+        return math.nan
 
     def resident_mb(self) -> dict[str, int]:
         """Return the resident memory of every process."""
@@ -166,8 +167,8 @@ class Seen:
         for worker in WORKERS:
             delay_s = deployment.metric(worker, "forewarn_consumer_delay_seconds")
             lag = deployment.metric(worker, "forewarn_consumer_lag_messages")
-            self.delay_s[worker] = max(self.delay_s.get(worker, 0.0), round(delay_s, 1))
-            self.lag[worker] = max(self.lag.get(worker, 0.0), lag)
+            self.delay_s[worker] = np.fmax(self.delay_s.get(worker, 0.0), round(delay_s, 1))
+            self.lag[worker] = np.fmax(self.lag.get(worker, 0.0), lag)
 
 
 def capacity(deployment: Flooded, feed: Feed) -> float:

@@ -25,6 +25,14 @@ LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 LOOK_S: Final = 10.0
 WAITS_TOO_LONG_S: Final = 600.0
+
+BACKLOG: Final = 0.1
+"""Part of the log: who is behind by more has a backlog, who is behind by less is as far as committing lets him."""
+
+ROUNDS: Final = 3
+"""So often what came meanwhile is waited for as well. Where checks come so quickly that nobody is ever behind by less,
+the broker would grow for ever."""
+
 POLL_MS: Final = 200
 ENDS_WITHIN_S: Final = 10.0
 
@@ -53,10 +61,12 @@ class Growth:
         limit_bytes: From which size the broker is to be restarted.
         awaited: What the log held when it was found too large; None while it is small.
         behind: Who was not done with that at the last look.
+        rounds: How often that was said anew, because somebody had a backlog.
     """
 
     limit_bytes: int = LIMIT_BYTES
     awaited: Ends | None = None
+    rounds: int = 0
     since_s: float = 0.0
     said: bool = False
     behind: Sequence[str] = ()
@@ -64,21 +74,30 @@ class Growth:
     def judge(self, size_bytes: int, progress: Progress, now_s: float) -> bool:
         """Say whether to restart now: everybody is done with what the log held when it was found too large.
 
-        No lag is zero for long while checks come, so what came since then does not count.
+        No lag is zero for long while checks come, so what came since then does not count, unless it is a backlog.
         """
         if size_bytes < self.limit_bytes:
-            self.awaited, self.said = None, False
+            self._begin()
             return False
         if self.awaited is None:
             self.awaited, self.since_s = progress.ends, now_s
-        self.behind = [
-            group
-            for group, done in progress.done.items()
-            if any(done[place] < end for place, end in self.awaited.items() if place in done)
-        ]
+        awaited = self.awaited
+        self.behind = [group for group, done in progress.done.items() if _left(done, awaited)]
+        if not self.behind and self.rounds < ROUNDS:
+            ends = progress.ends
+            self.behind = [
+                group
+                for group, done in progress.done.items()
+                if _left(done, ends) > BACKLOG * sum(ends[place] for place in done)
+            ]
+            if self.behind:
+                self.awaited, self.rounds = ends, self.rounds + 1
         if not self.behind:
-            self.awaited, self.said = None, False
+            self._begin()
         return not self.behind
+
+    def _begin(self) -> None:
+        self.awaited, self.rounds, self.said = None, 0, False
 
     def complaint(self, size_bytes: int, now_s: float) -> str | None:
         """Return a line, once, if it has waited for long."""
@@ -87,6 +106,11 @@ class Growth:
         self.said = True
         who = " and ".join(self.behind)
         return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {who} cannot keep up"
+
+
+def _left(done: Ends, ends: Ends) -> int:
+    """Return how many messages a group is not done with, of those of its topics."""
+    return sum(max(0, end - done[place]) for place, end in ends.items() if place in done)
 
 
 class GrowthWatch:

@@ -131,7 +131,7 @@ class Detector:
         admitted = state.ticks.admit(rows)
         self._read(columns, rows, admitted.rows)
         self._note(columns, int(rows["uid"][0]), admitted.rows)
-        superfluous = self._close(np.unique(admitted.rows["group"]), admitted.rows)
+        superfluous = self._close(admitted.rows)
         # What does not count and comes twice is said once: of n checks no more than n went nowhere.
         redelivered = min(admitted.redelivered + superfluous, len(columns) - admitted.late)
         return self._outputs(late=admitted.late, redelivered=redelivered)
@@ -152,7 +152,7 @@ class Detector:
             if not self._expects:
                 self._expects = True
                 state.expect(self._own(), at_us)
-            self._close(np.zeros(0, dtype=np.int64), NONE)
+            self._close(NONE)
         return self._outputs()
 
     def stopped(self, location: str, at_us: int) -> Outputs:
@@ -276,8 +276,11 @@ class Detector:
             if detail is not None:
                 self._state.details[uid] = detail
 
-    def _close(self, touched: Ints, arrived: Structured) -> int:
+    def _close(self, arrived: Structured) -> int:
         """Close every tick that can be closed now, in rounds of one tick a group.
+
+        Args:
+            arrived: The rows that came just now.
 
         Returns:
             How many checks another one of the same tick and lane made superfluous.
@@ -285,8 +288,9 @@ class Detector:
         state = self._state
         ticks = state.ticks
         self._advance()
-        due = np.flatnonzero(ticks.groups.due_us[: ticks.groups.rows] <= state.watermark_us)
-        groups = np.union1d(touched, due)
+        touched = ticks.groups.due_us[: ticks.groups.rows] <= state.watermark_us
+        touched[arrived["group"]] = True
+        groups = np.flatnonzero(touched)
         if groups.size == 0:
             return 0
         rows, twice = ordered(joined(state.waiting.take(groups), arrived))
