@@ -74,7 +74,7 @@ _WRITTEN: Final = "SELECT count() AS n FROM checks_log WHERE startsWith(target, 
 _STORED_ONCE: Final = "SELECT count() AS n FROM checks WHERE startsWith(target, 'main/site-')"
 
 
-# Not the text of the integration tests: its warm-up of 100,000 checks takes 20 GB with 20,000 series.
+# Not the text of the integration tests: its long warm-up takes gigabytes with 20,000 series.
 _TEXT: Final = """\
 version: 1
 locations: [{{name: {location}}}]
