@@ -167,8 +167,8 @@ class Seen:
         for worker in WORKERS:
             delay_s = deployment.metric(worker, "forewarn_consumer_delay_seconds")
             lag = deployment.metric(worker, "forewarn_consumer_lag_messages")
-            self.delay_s[worker] = np.fmax(self.delay_s.get(worker, 0.0), round(delay_s, 1))
-            self.lag[worker] = np.fmax(self.lag.get(worker, 0.0), lag)
+            self.delay_s[worker] = float(np.fmax(self.delay_s.get(worker, 0.0), round(delay_s, 1)))
+            self.lag[worker] = float(np.fmax(self.lag.get(worker, 0.0), lag))
 
 
 def capacity(deployment: Flooded, feed: Feed) -> float:
