@@ -20,7 +20,7 @@ from producers import telemetry, topics
 from producers.errors import ForewarnError, TransientError
 from producers.log import create_topics
 from producers.settings import LogSettings
-from streams import alerts, codec, detect, incidents
+from streams import alerts, codec, detect, incidents, state_group
 from streams.codec import Event
 from streams.contract import Snapshot
 from streams.group import LogMessage, OutMessage
@@ -53,6 +53,7 @@ class WorkerOptions:
     snapshot_interval_us: int = SECOND_US
     session_timeout_s: float = 4.0
     start_timeout_s: float = 30.0
+    store_wait_s: float = 1.0
     detect: dict[str, Any] = field(default_factory=dict)
     incidents: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, Any] = field(default_factory=dict)
@@ -261,6 +262,7 @@ def withhold(first: int, last: int) -> None:
 
 def run(options: WorkerOptions) -> None:
     """Run one worker in this process."""
+    state_group.STORE_WAIT_S = options.store_wait_s  # type: ignore[misc]
     if options.withheld is not None:
         withhold(*options.withheld)
     log = log_settings(options.bootstrap, partitions=options.partitions, forgetful=options.forgetful)
