@@ -1,7 +1,7 @@
 """The store away for long, then the broker, while everything else runs: what goes on meanwhile, and what comes later.
 
-Away is what a network makes of it: nothing passes between it and anybody, and nothing is refused. What is judged of
-the time without a broker comes too late for some of its checks: those are stored, and counted as late.
+Away is what a network makes of it: nothing passes between it and anybody, and nothing is refused. The time without a
+broker is judged afterwards, as the core judges the stored rows.
 """
 
 import time
@@ -81,10 +81,9 @@ def run_away(
         for name in parts:
             before = _spooled(stage)
             away = strike(stage.deployment, Fault(at=0.0, name=name, how="cut", seconds=seconds))
-            meanwhile = Meanwhile(told=_told(stage, away), spooled=_spooled(stage) - before)
-            told, spooled = meanwhile.told, meanwhile.spooled
+            told, spooled = _told(stage, away), _spooled(stage) - before
             tell(f"without the {name}: {told} requests to the webhook, {spooled} bytes more in the spools")
-            part = PARTS[name]
+            part, meanwhile = PARTS[name], Meanwhile(told=told, spooled=spooled)
             wrong[part.rule] = [] if part.goes_on(meanwhile) else [str(meanwhile)]
             done.append(away)
             time.sleep(BETWEEN_TICKS * interval_s)

@@ -19,7 +19,7 @@ from forewarn.config.config import load
 from tests.integration.judging import Judged, judge
 from tests.integration.local import Local
 from tests.integration.reading import Row, query
-from tests.integration.waiting import wait_for
+from tests.integration.waiting import comes_true, wait_for
 
 FILLED: Final = 0.92
 """Share of the hour in which faults begin: the rest is for the last ones to be over."""
@@ -160,12 +160,7 @@ def _sleep_until(at_us: int) -> None:
 
 def _rests(look: Callable[[], bool]) -> bool:
     """Whether `look` becomes true in time."""
-    deadline_s = time.monotonic() + REST_S
-    while not look():
-        if time.monotonic() >= deadline_s:
-            return False
-        time.sleep(LOOK_EVERY_S)
-    return True
+    return comes_true(look, within_s=REST_S, every_s=LOOK_EVERY_S)
 
 
 def finish(stage: Stage, done: list[Done], expected: Expected) -> Result:

@@ -27,8 +27,9 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,7 +51,7 @@ from tests.integration.config import Watched
 from tests.integration.deployment import OneMachine
 from tests.integration.local import Local, Posted
 from tests.integration.reading import query
-from tests.integration.waiting import wait_for
+from tests.integration.waiting import comes_true, wait_for
 
 TARGETS: Final = 20_000
 BACKLOG: Final = 40_000
@@ -107,11 +108,12 @@ class Flooded(OneMachine):
         return self._ours
 
     def metric(self, worker: str, name: str) -> float:
-        """Return the sum of a metric over its labels, as a worker exports it; nan while it does not answer."""
+        """Return the sum of a metric over its labels, as a worker exports it; nan while it does not."""
         url = f"http://127.0.0.1:{self._ours.observed[worker]}/metrics"
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
             families = text_string_to_metric_families(answer.read().decode())
-            return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+            values = [sample.value for family in families for sample in family.samples if sample.name == name]
+            return sum(values) if values else math.nan  # one that has just started has not looked yet
         return math.nan
 
     def resident_mb(self) -> dict[str, int]:
@@ -249,11 +251,7 @@ def _fails_and_recovers(deployment: Flooded) -> None:
     for name in EARLY:
         for change, kind in ((local.break_, "initial"), (local.mend, "resolved")):
             change(name)
-            wait_for(
-                f"{kind} of {name}",
-                lambda name=name, kind=kind: _of(local.posted(), name, kind),  # type: ignore[misc]
-                within_s=TOLD_WITHIN_S,
-            )
+            wait_for(f"{kind} of {name}", partial(_is_told, local, (name,), kind), within_s=TOLD_WITHIN_S)
 
 
 def _of(posted: Sequence[Posted], name: str, kind: str) -> list[Posted]:
@@ -262,20 +260,21 @@ def _of(posted: Sequence[Posted], name: str, kind: str) -> list[Posted]:
     ]
 
 
+def _is_told(local: Local, names: Sequence[str], kind: str) -> bool:
+    """Say whether the webhook has got this of each of these targets."""
+    return all(_of(local.posted(), name, kind) for name in names)
+
+
 def told(deployment: Flooded) -> dict[str, list[str]]:
     """Look at what the webhook got after a backlog, and how it ends when the targets that are open recover."""
     posted = wait_for("the open ones are told", lambda: _with_digest(deployment), within_s=WITHIN_S)
+    local, expected = deployment.local, {f"main/{name}" for name in (*EARLY, *OVER, *OPEN)}
     for name in OPEN:
-        deployment.local.mend(name)
-    local = deployment.local
-    wait_for(
-        "they are over",
-        lambda: all(_of(local.posted(), name, "resolved") for name in OPEN),
-        within_s=TOLD_WITHIN_S,
-    )
-    _in_time(lambda: _judging(local.posted())[-1:] == ["resolved"])
-    expected = {f"main/{name}" for name in (*EARLY, *OVER, *OPEN)}
-    _in_time(lambda: expected <= _recorded(deployment))
+        local.mend(name)
+    wait_for("they are over", partial(_is_told, local, OPEN, "resolved"), within_s=TOLD_WITHIN_S)
+    # What lacks after that the evidence tells.
+    comes_true(lambda: _judging(local.posted())[-1:] == ["resolved"], within_s=TOLD_WITHIN_S)
+    comes_true(lambda: expected <= _recorded(deployment), within_s=TOLD_WITHIN_S, every_s=SAMPLE_S)
     posted = local.posted()
     digests = [one for one in posted if len(one.message.get("incidents", ())) > 1]
     listed = [sorted(one["target"] for one in digest.message["incidents"]) for digest in digests]
@@ -303,13 +302,6 @@ def _recorded(deployment: Flooded) -> set[str]:
     """Return the targets whose outage is stored, and over."""
     sql = "SELECT DISTINCT target FROM incidents WHERE kind = 'outage' AND resolved_at IS NOT NULL"
     return {row["target"] for row in query(deployment.store, sql)}
-
-
-def _in_time(look: Callable[[], bool]) -> None:
-    """Wait for something; what lacks then is told by the evidence."""
-    deadline_s = time.monotonic() + TOLD_WITHIN_S
-    while not look() and time.monotonic() < deadline_s:
-        time.sleep(SAMPLE_S)
 
 
 def _with_digest(deployment: Flooded) -> list[Posted]:

@@ -81,17 +81,11 @@ class Growth:
             return False
         if self.awaited is None:
             self.awaited, self.since_s = progress.ends, now_s
-        awaited = self.awaited
-        self.behind = [group for group, done in progress.done.items() if _left(done, awaited)]
+        self.behind = _behind(progress.done, self.awaited, 0.0)
         if not self.behind and self.rounds < ROUNDS:
-            ends = progress.ends
-            self.behind = [
-                group
-                for group, done in progress.done.items()
-                if _left(done, ends) > BACKLOG * sum(ends[place] for place in done)
-            ]
+            self.behind = _behind(progress.done, progress.ends, BACKLOG)
             if self.behind:
-                self.awaited, self.rounds = ends, self.rounds + 1
+                self.awaited, self.rounds = progress.ends, self.rounds + 1
         if not self.behind:
             self._begin()
         return not self.behind
@@ -108,9 +102,15 @@ class Growth:
         return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {who} cannot keep up"
 
 
-def _left(done: Ends, ends: Ends) -> int:
-    """Return how many messages a group is not done with, of those of its topics."""
-    return sum(max(0, end - done[place]) for place, end in ends.items() if place in done)
+def _behind(done: Mapping[str, Ends], ends: Ends, share: float) -> list[str]:
+    """Return the groups that are not done with more than this part of the messages of their topics."""
+    found = []
+    for group, offsets in done.items():
+        reads = {place: end for place, end in ends.items() if place in offsets}
+        left = sum(max(0, end - offsets[place]) for place, end in reads.items())
+        if left > share * sum(reads.values()):
+            found.append(group)
+    return found
 
 
 class GrowthWatch:
