@@ -119,6 +119,26 @@ def shorten_waits(app: faust.App, *, fetch_wait_ms: int | None) -> None:
     thread._create_consumer = create_with_wait  # noqa: SLF001
 
 
+def take_turns(app: faust.App) -> None:
+    """Let the partitions of a backlog be read side by side. Before the start.
+
+    aiokafka hands out all that a fetch brought of one partition before it looks at the next one. A fetch brings a
+    megabyte of each, and five from Tansu, which does not heed what is asked for: thousands of small messages.
+    """
+    thread = _consumer(app)._thread  # noqa: SLF001
+    fetch = thread._fetch_records  # noqa: SLF001
+
+    async def fetch_in_turn(client: aiokafka.AIOKafkaConsumer, *given: Any, **options: Any) -> Any:
+        records = await fetch(client, *given, **options)
+        left = client._fetcher._records  # noqa: SLF001 - in the order in which it is handed out
+        for partition in records:
+            if partition in left:
+                left[partition] = left.pop(partition)
+        return records
+
+    thread._fetch_records = fetch_in_turn  # noqa: SLF001
+
+
 async def _at_once(_seconds: object) -> None:
     await asyncio.sleep(0)
 

@@ -201,6 +201,7 @@ class Worker:
 
     async def _start_and_wait(self) -> None:
         faust_internals.use_daemon_threads(self._app)
+        faust_internals.take_turns(self._app)
         wait_ms = FORGETFUL_FETCH_WAIT_MS if self._log.forgetful else None
         faust_internals.shorten_waits(self._app, fetch_wait_ms=wait_ms)
         starting = self._task(self._start_faust())

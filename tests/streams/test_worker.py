@@ -22,6 +22,7 @@ from tests.streams.stream_of_checks import PARTITIONS, POLICY, SECOND_US, messag
 from tests.streams.worker_process import TestLog, WorkerOptions, WorkerProcess, wait_until
 
 TICKS = 240
+BACKLOG = 3000
 
 
 def stream(partition: int = 0) -> list[bytes]:
@@ -53,6 +54,7 @@ def test_what_is_private_in_faust_is_there() -> None:
     assert aiokafka.client.MetadataRequest(["x"])._allow_auto_topic_creation is False
     assert callable(AIOKafkaConsumerThread._ensure_consumer)
     assert faust_internals._DaemonThread.__mro__[1] is AIOKafkaConsumerThread.Worker
+    assert callable(AIOKafkaConsumerThread._fetch_records)
 
 
 def test_a_worker_binds_its_observation_and_nothing_else(log: TestLog, start_worker: StartWorker) -> None:
@@ -72,6 +74,17 @@ def test_a_worker_binds_its_observation_and_nothing_else(log: TestLog, start_wor
     began = time.monotonic()
     assert worker.terminate() == 0, worker.log()
     assert time.monotonic() - began < 10  # generous: it is about 0.3 s
+
+
+def test_partitions_of_a_backlog_are_read_side_by_side(log: TestLog, start_worker: StartWorker) -> None:
+    """Whatever a fetch brings of one: the other one is not left alone until that is done."""
+    for partition in range(PARTITIONS):
+        log.write(topics.CHECKS, [b"%d" % partition] * BACKLOG, partition=partition)
+    start_worker("broken")
+    wait_until(lambda: len(log.read(topics.DEVIATIONS)) == PARTITIONS * BACKLOG, what="all of both is published")
+    order = log.read(topics.DEVIATIONS)
+    firsts = [order.index(b"%d" % partition) for partition in range(PARTITIONS)]
+    assert max(firsts) < BACKLOG / 2
 
 
 def test_with_the_store_away_detection_goes_on_and_commits_wait_until_it_is_back(
