@@ -15,11 +15,11 @@ Source:
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, put, take
 from streams.core.watermark import NEVER
 from streams.policy import WEEK_US
 
@@ -53,7 +53,7 @@ _EULER: Final = 0.5772156649015329
 
 
 class TailTable(Table):
-    """State by row (a lane, or what the detector's rows are).
+    """State by row (a lane, or what the detector's rows are), and by place where each row has several statistics.
 
     Attributes:
         top, checks, began_us: Largest statistic, checks and first tick of the open block.
@@ -84,7 +84,8 @@ class TailTable(Table):
     variance: Floats
     limit: Floats
 
-    def __init__(self, mean: float, scale: float, limit: float) -> None:
+    def __init__(self, mean: float, scale: float, limit: float, width: int) -> None:
+        self._shape = () if width == 1 else (width,)
         self._prior = {
             "mean": Column(np.float64, mean),
             "variance": Column(np.float64, (scale / _SD_TO_SCALE) ** 2),
@@ -94,17 +95,19 @@ class TailTable(Table):
 
     def columns(self) -> dict[str, Column]:
         """Return the columns; new rows hold the prior."""
-        return {**self.COLUMNS, **self._prior}
+        return {name: column._replace(shape=self._shape) for name, column in {**self.COLUMNS, **self._prior}.items()}
 
 
 class Tails:
-    """The calibration of one detector's statistic.
+    """The calibration of one detector's statistic, or of several that each of its rows has.
+
+    Shapes are (n,), or (n, width) where a row has several; `rows` and `at_us` are (n,) always.
 
     Attributes:
         table: By the detector's rows; its part of the snapshot.
     """
 
-    def __init__(self, *, mean: float, scale: float, budget: float, block_us: int = BLOCK_US) -> None:
+    def __init__(self, *, mean: float, scale: float, budget: float, block_us: int = BLOCK_US, width: int = 1) -> None:
         """Begin with a prior.
 
         Args:
@@ -112,80 +115,103 @@ class Tails:
             scale: Its Gumbel scale.
             budget: False alarms a series and week, for the first thresholds; later ones are given theirs.
             block_us: Length of a block; several times as long as the statistic remembers.
+            width: How many statistics a row has.
         """
         self._block_us = block_us
+        self._width = width
         start = np.array([PRIOR_BLOCKS]), np.array([mean]), np.array([scale])
-        self.table = TailTable(mean, scale, float(_limit(*start, budget * block_us / WEEK_US)[0]))
+        self.table = TailTable(mean, scale, float(_limit(*start, budget * block_us / WEEK_US)[0]), width)
 
     def limit(self, rows: Rows) -> Floats:
-        """Return the threshold of each row, shape (n,)."""
-        limit: Floats = self.table.limit[rows]
-        return limit
+        """Return the thresholds of these rows."""
+        return take(self.table.limit, rows)
 
     def observe(self, rows: Rows, at_us: Ints, statistic: Floats, flagged: Bools, budget: float | Floats) -> None:
-        """Take in one value of each row; close the blocks that are over.
+        """Take in one value of each statistic; close the blocks that are over.
 
         Args:
-            rows: Shape (n,), each at most once.
-            at_us: Ticks, shape (n,).
-            statistic: Finite, shape (n,).
+            rows: Each at most once.
+            at_us: Ticks.
+            statistic: Finite.
             flagged: The series is off its norm: nothing is learned, the block begins anew.
-            budget: False alarms a series and week, shape (n,) or a number.
+            budget: False alarms a statistic and week, shape (n,) or a number.
         """
         table = self.table
-        top = np.maximum(table.top[rows], statistic)
-        checks, began_us = table.checks[rows] + 1, table.began_us[rows]
-        began_us = np.where(began_us == NEVER, at_us, began_us)
+        at_us = self._beside(at_us)
+        top = np.maximum(take(table.top, rows), statistic)
+        checks, began_us = take(table.checks, rows) + 1, take(table.began_us, rows)
+        np.copyto(began_us, at_us, where=began_us == NEVER)
         length_us = at_us - began_us
         over = (checks >= LEAST_CHECKS) & (length_us >= self._block_us) & ~flagged
         # What is high at the end may be the beginning of a fault: it is learned once it has come down.
-        over &= (statistic < HIGH * table.limit[rows]) | (length_us >= PATIENCE * self._block_us)
+        over &= (statistic < HIGH * take(table.limit, rows)) | (length_us >= PATIENCE * self._block_us)
         if over.any():
-            row = rows[over]
+            cells = self._cells(rows, over)
             share = np.minimum(length_us[over], PATIENCE * self._block_us) / WEEK_US
             # A block is learned when the next one has passed too: the first hours of a fault are not normal.
-            before = table.waits[row]
+            mean, waits = _flat(table.mean), _flat(table.waits)
+            before = waits[cells]
             known = before > -np.inf
-            scale = _SD_TO_SCALE * np.sqrt(table.variance[row])
-            peak = np.clip(before, table.mean[row] - LOWEST * scale, table.mean[row] + FURTHEST * scale)
-            self._learn(row[known], peak[known], (_of(budget, over) * share)[known])
-            table.waits[row] = top[over]
+            scale = _SD_TO_SCALE * np.sqrt(_flat(table.variance)[cells])
+            peak = np.clip(before, mean[cells] - LOWEST * scale, mean[cells] + FURTHEST * scale)
+            self._learn(cells[known], peak[known], (self._of(budget, over) * share)[known])
+            waits[cells] = top[over]
         if flagged.any():
-            row = rows[flagged]
-            table.held[row] = np.maximum(np.maximum(table.held[row], table.waits[row]), top[flagged])
-            table.waits[row] = -np.inf
+            cells = self._cells(rows, flagged)
+            held, waits = _flat(table.held), _flat(table.waits)
+            held[cells] = np.maximum(np.maximum(held[cells], waits[cells]), top[flagged])
+            waits[cells] = -np.inf
         anew = over | flagged
-        table.top[rows] = np.where(anew, -np.inf, top)
-        table.checks[rows] = np.where(anew, 0, checks)
-        table.began_us[rows] = np.where(anew, NEVER, began_us)
+        top[anew], checks[anew], began_us[anew] = -np.inf, 0, NEVER
+        put(table.top, rows, top)
+        put(table.checks, rows, checks)
+        put(table.began_us, rows, began_us)
 
     def release(self, rows: Rows, innocent: Bools, budget: float | Floats) -> None:
         """End the episodes of these rows.
 
         Args:
             rows: Shape (k,).
-            innocent: It passed without a failure: it moves the limit. Otherwise it is forgotten.
+            innocent: It passed without a failure: it moves the limits. Otherwise it is forgotten. Shape (k,).
             budget: As for `observe`, shape (k,) or a number.
         """
         table = self.table
-        known = innocent & (table.held[rows] > -np.inf)
+        known = self._beside(innocent) & (take(table.held, rows) > -np.inf)
         if known.any():
-            row = rows[known]
-            limit = np.minimum(CLIP * table.limit[row], np.maximum(table.limit[row], BEYOND * table.held[row]))
-            reach = _reach(table.blocks[row], _of(budget, known) * self._block_us / WEEK_US)
-            scale = np.maximum(limit - table.mean[row], 0.0) / reach
-            table.variance[row], table.limit[row] = (scale / _SD_TO_SCALE) ** 2, limit
+            cells = self._cells(rows, known)
+            before, mean = _flat(table.limit)[cells], _flat(table.mean)[cells]
+            limit = np.minimum(CLIP * before, np.maximum(before, BEYOND * _flat(table.held)[cells]))
+            reach = _reach(_flat(table.blocks)[cells], self._of(budget, known) * self._block_us / WEEK_US)
+            scale = np.maximum(limit - mean, 0.0) / reach
+            _flat(table.variance)[cells], _flat(table.limit)[cells] = (scale / _SD_TO_SCALE) ** 2, limit
         table.held[rows] = -np.inf
 
-    def _learn(self, rows: Rows, peak: Floats, exceedances: Floats) -> None:
-        """Learn the largest value of a block of each row; `exceedances` are wanted in such a block."""
+    def _learn(self, cells: Rows, peak: Floats, exceedances: Floats) -> None:
+        """Learn the largest value of a block of each cell; `exceedances` are wanted in such a block."""
         table = self.table
-        blocks = np.minimum(table.blocks[rows] + 1.0, MOST_BLOCKS)
-        error = peak - table.mean[rows]
-        mean = table.mean[rows] + error / blocks
-        variance = table.variance[rows] + (error * (peak - mean) - table.variance[rows]) / blocks
-        table.blocks[rows], table.mean[rows], table.variance[rows] = blocks, mean, variance
-        table.limit[rows] = _limit(blocks, mean, _SD_TO_SCALE * np.sqrt(variance), exceedances)
+        blocks = np.minimum(_flat(table.blocks)[cells] + 1.0, MOST_BLOCKS)
+        before, spread = _flat(table.mean)[cells], _flat(table.variance)[cells]
+        error = peak - before
+        mean = before + error / blocks
+        variance = spread + (error * (peak - mean) - spread) / blocks
+        _flat(table.blocks)[cells], _flat(table.mean)[cells], _flat(table.variance)[cells] = blocks, mean, variance
+        _flat(table.limit)[cells] = _limit(blocks, mean, _SD_TO_SCALE * np.sqrt(variance), exceedances)
+
+    def _beside(self, values: Any) -> Any:
+        """Return what rows have beside each of their statistics."""
+        return values if self._width == 1 else values[:, None]
+
+    def _cells(self, rows: Rows, places: Bools) -> Rows:
+        """Return where in the flat columns these places of these rows are."""
+        if self._width == 1:
+            return rows[places]
+        row, statistic = np.nonzero(places)
+        cells: Rows = self._width * rows[row] + statistic
+        return cells
+
+    def _of(self, budget: float | Floats, places: Bools) -> Floats:
+        each = np.asarray(budget, dtype=np.float64)
+        return np.broadcast_to(each if each.ndim == 0 else self._beside(each), places.shape)[places]
 
 
 def _limit(blocks: Floats, mean: Floats, scale: Floats, exceedances: float | Floats) -> Floats:
@@ -199,5 +225,6 @@ def _reach(blocks: Floats, exceedances: float | Floats) -> Floats:
     return reach
 
 
-def _of(budget: float | Floats, places: Bools) -> Floats:
-    return np.broadcast_to(np.asarray(budget, dtype=np.float64), places.shape)[places]
+def _flat(column: Floats) -> Floats:
+    """Return a view of all cells of a column."""
+    return column.reshape(-1)

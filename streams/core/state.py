@@ -25,7 +25,7 @@ from streams.core.waiting import Waiting
 from streams.core.watermark import FOREVER, NEVER, LocationTable
 from streams.policy import DetectPolicy, Expectations
 
-CODE: Final = "detect-18"
+CODE: Final = "detect-19"
 """Version of the state's form: a snapshot of another one is not loaded."""
 
 

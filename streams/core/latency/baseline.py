@@ -30,7 +30,7 @@ JITTER_US: Final = 2_000.0
 
 def floor(centre: Floats) -> Floats:
     """Return the least spread of series around `centre` (log of microseconds), same shape."""
-    return np.maximum(SPREAD_FLOOR, np.log1p(JITTER_US / np.exp(np.clip(centre, 0.0, 50.0))))
+    return np.maximum(SPREAD_FLOOR, np.log(1.0 + JITTER_US / np.exp(np.clip(centre, 0.0, 50.0))))
 
 
 def warm(samples: Floats) -> tuple[Floats, Floats]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from streams.core.calibration import Tails
 from streams.core.latency.blocks import Blocks
 from streams.core.policies import Policies
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, any_of, put, take
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US, HOUR_US
 
@@ -112,12 +112,12 @@ class Drifts:
         self._policies = policies
         self.table = DriftTable()
         budget = BUDGET_SHARE * policies.distinct[0].false_warnings_per_series_week / SCALES
-        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget, block_us=DAY_US)
+        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget, block_us=DAY_US, width=SCALES)
 
     def grow(self, lanes: int) -> None:
         """Make room for so many lanes."""
         self.table.grow(lanes)
-        self.tails.table.grow(SCALES * lanes)
+        self.tails.table.grow(lanes)
 
     def slow_level(self, lanes: Rows) -> Floats:
         """Return what is normal in the long run, nan before the first block. Shape (n,)."""
@@ -134,7 +134,7 @@ class Drifts:
         off = self.table.off[lane]
         pair = int(np.argmax(off)) if off.any() else SCALES - 1
         normal = float(self.table.slow[lane, pair])
-        limit = float(self.tails.table.limit[SCALES * lane + pair] * _widened(self.table.age_us[lane]))
+        limit = float(self.tails.table.limit[lane, pair] * _widened(self.table.age_us[lane]))
         return float(self.table.quick[lane, 0]), normal, normal + limit
 
     def shift(self, lanes: Rows, by: Floats) -> None:
@@ -162,44 +162,44 @@ class Drifts:
         lanes, groups, at_us = lanes[told], blocks.groups[told], blocks.at_us[told]
         mean, length_us = blocks.mean[told][:, None], blocks.length_us[told][:, None].astype(np.float64)
         age_us = table.age_us[lanes][:, None] + length_us
-        slow, quick = table.slow[lanes], table.quick[lanes]
+        slow, quick = take(table.slow, lanes), take(table.quick, lanes)
         calm = np.maximum(np.minimum(mean, slow), mean - excused[told][:, None])
         pace = np.maximum(1.0 - 0.5 ** (length_us / QUICK_US), length_us / age_us)
         quick = quick + pace * (calm - quick)
         above = quick - slow
 
-        rows = SCALES * lanes[:, None] + np.arange(SCALES)
-        limit = self.tails.limit(rows) * _widened(age_us)
-        was = table.off[lanes]
+        limit = self.tails.limit(lanes) * _widened(age_us)
+        was = take(table.off, lanes)
         old = age_us >= LEAST_AGE_US
         ratio = np.log(np.broadcast_to(self._policies.get("min_latency_ratio", groups), lanes.shape))[:, None]
         suspicious = old & (above > CLEAR * limit)
         # What was high for hours and is back already is no climb.
         lasts = quick[:, :1] - slow > CLEAR * limit
-        hot = np.where(old & (above > limit) & (above >= ratio) & lasts, table.hot[lanes] + 1, 0)
-        cool = np.where(above < CLEAR * limit, table.cool[lanes] + 1, 0)
+        hot = np.where(old & (above > limit) & (above >= ratio) & lasts, take(table.hot, lanes) + 1, 0)
+        cool = np.where(above < CLEAR * limit, take(table.cool, lanes) + 1, 0)
         off = (was | (hot >= HOT_BLOCKS)) & ~(was & (cool >= COOL_BLOCKS))
 
-        share = np.where(np.any(off, axis=1)[:, None], 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
+        share = np.where(any_of(off)[:, None], 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
         rate = share * np.maximum(1.0 - 0.5 ** (length_us / SLOW_US), length_us / age_us)
-        table.slow[lanes] = slow + rate * np.clip(mean - slow, -CLIP, CLIP)
-        table.quick[lanes], table.age_us[lanes] = quick, age_us[:, 0].astype(np.int64)
-        table.hot[lanes], table.cool[lanes], table.off[lanes] = np.minimum(hot, 100), np.minimum(cool, 100), off
-        self._observe(rows, at_us, groups, above, np.any(off | was, axis=1), old[:, 0])
-        return self._changes(blocks.places[told], lanes, at_us, np.any(suspicious, axis=1), length_us[:, 0])
+        put(table.slow, lanes, slow + rate * np.clip(mean - slow, -CLIP, CLIP))
+        put(table.quick, lanes, quick)
+        put(table.hot, lanes, np.minimum(hot, 100))
+        put(table.cool, lanes, np.minimum(cool, 100))
+        put(table.off, lanes, off)
+        table.age_us[lanes] = age_us[:, 0].astype(np.int64)
+        self._observe(lanes, at_us, groups, above, any_of(off | was), old[:, 0])
+        return self._changes(blocks.places[told], lanes, at_us, any_of(suspicious), length_us[:, 0])
 
     def release(self, lanes: Rows, groups: Rows, innocent: Bools) -> None:
         """End the episodes of these lanes: the innocent are learned by the limits. Shape (k,) each."""
         budget = self._policies.get("false_warnings_per_series_week", groups)
-        share = np.repeat(np.broadcast_to(BUDGET_SHARE * budget / SCALES, innocent.shape), SCALES)
-        rows = (SCALES * lanes[:, None] + np.arange(SCALES)).ravel()
-        self.tails.release(rows, np.repeat(innocent, SCALES), share)
+        self.tails.release(lanes, innocent, BUDGET_SHARE * budget / SCALES)
 
-    def _observe(self, rows: Rows, at_us: Ints, groups: Rows, above: Floats, held: Bools, kept: Bools) -> None:
+    def _observe(self, lanes: Rows, at_us: Ints, groups: Rows, above: Floats, held: Bools, kept: Bools) -> None:
+        lanes, groups = lanes[kept], groups[kept]
         budget = self._policies.get("false_warnings_per_series_week", groups)
-        share = np.repeat(np.broadcast_to(BUDGET_SHARE * budget / SCALES, kept.shape)[kept], SCALES)
-        at_us, held = np.repeat(at_us[kept], SCALES), np.repeat(held[kept], SCALES)
-        self.tails.observe(rows[kept].ravel(), at_us, above[kept].ravel(), held, share)
+        flagged = np.repeat(held[kept][:, None], SCALES, axis=1)
+        self.tails.observe(lanes, at_us[kept], above[kept], flagged, BUDGET_SHARE * budget / SCALES)
 
     def _changes(
         self, places: Rows, lanes: Rows, at_us: Ints, suspicious: Bools, length_us: Floats
@@ -207,7 +207,7 @@ class Drifts:
         table = self.table
         rising_us = table.rising_us[lanes]
         rising_us = np.where(suspicious, np.where(rising_us == NEVER, at_us, rising_us), NEVER)
-        was, flagged = table.flagged[lanes], table.off[lanes].any(axis=1)
+        was, flagged = table.flagged[lanes], any_of(take(table.off, lanes))
         left, back = flagged & ~was, was & ~flagged
         table.flagged[lanes], table.rising_us[lanes] = flagged, rising_us
         table.since_us[lanes[left]] = rising_us[left]

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.core.latency import blocks, climb
-from streams.core.latency.drift import SCALES, DriftChanges, Drifts
+from streams.core.latency.drift import DriftChanges, Drifts
 from streams.core.latency.levels import LevelChanges, Levels
-from streams.core.latency.phases import N, PhaseChanges, Phases
+from streams.core.latency.phases import PhaseChanges, Phases
 from streams.core.latency.samples import Samples
 from streams.core.latency.season import SLOW_US, Seasons
 from streams.core.latency.spread import SpreadChanges, Spreads
@@ -94,7 +94,7 @@ class Latency:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return everything for a snapshot."""
         found = self.seasons.weeks.arrays("week")
-        for prefix, (table, _) in (self._parts() | self._group_parts()).items():
+        for prefix, table in (self._parts() | self._group_parts()).items():
             found.update(table.arrays(prefix))
         return found
 
@@ -104,34 +104,34 @@ class Latency:
         Raises:
             ValueError: If one is missing or has another form.
         """
-        for prefix, (table, rows) in self._parts().items():
-            table.load(prefix, arrays, rows * lanes)
-        for prefix, (table, rows) in self._group_parts().items():
-            table.load(prefix, arrays, rows * groups)
+        for prefix, table in self._parts().items():
+            table.load(prefix, arrays, lanes)
+        for prefix, table in self._group_parts().items():
+            table.load(prefix, arrays, groups)
         numbers = self.seasons.table.week[:lanes]
         self.seasons.weeks.load("week", arrays, int((numbers >= 0).sum()))
 
-    def _parts(self) -> dict[str, tuple[Table, int]]:
-        """Every table by its name in a snapshot, and how many of its rows a lane has."""
+    def _parts(self) -> dict[str, Table]:
+        """Every table by its name in a snapshot; rows are lanes."""
         return {
-            "season": (self.seasons.table, 1),
-            "level": (self.levels.table, 1),
-            "level_tail": (self.levels.tails.table, 1),
-            "block": (self.blocks, 1),
-            "drift": (self.drifts.table, 1),
-            "drift_tail": (self.drifts.tails.table, SCALES),
-            "spread": (self.spreads.table, 1),
-            "spread_tail": (self.spreads.tails.table, 1),
-            "phase": (self.phases.table, 1),
-            "phase_tail": (self.phases.tails.table, N),
-            "climb": (self.climbs, 1),
-            "episode": (self.episodes, 1),
-            "together_lane": (self.together.lanes, 1),
+            "season": self.seasons.table,
+            "level": self.levels.table,
+            "level_tail": self.levels.tails.table,
+            "block": self.blocks,
+            "drift": self.drifts.table,
+            "drift_tail": self.drifts.tails.table,
+            "spread": self.spreads.table,
+            "spread_tail": self.spreads.tails.table,
+            "phase": self.phases.table,
+            "phase_tail": self.phases.tails.table,
+            "climb": self.climbs,
+            "episode": self.episodes,
+            "together_lane": self.together.lanes,
         }
 
-    def _group_parts(self) -> dict[str, tuple[Table, int]]:
+    def _group_parts(self) -> dict[str, Table]:
         """The same of tables whose rows are groups."""
-        return {"together_group": (self.together.groups, 1), "together_tail": (self.together.tails.table, 1)}
+        return {"together_group": self.together.groups, "together_tail": self.together.tails.table}
 
     def failed(self, lanes: Rows, groups: Rows) -> None:
         """Checks of these lanes failed, which are of these groups. Shape (n,) each."""

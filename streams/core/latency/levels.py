@@ -23,7 +23,7 @@ from streams.core.calibration import PRIOR_BLOCKS, Tails
 from streams.core.latency import baseline
 from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, put, take
 from streams.core.watermark import NEVER
 
 MEDIAN: Final = 5
@@ -211,7 +211,7 @@ class Levels:
         centre, spread = table.centre[lanes], table.spread[lanes]
         residual = samples.log_us - samples.offset
         raw = (residual - centre) / spread
-        recent = table.recent[lanes]
+        recent = take(table.recent, lanes)
         recent[:, :-1] = recent[:, 1:]
         recent[:, -1] = residual
         level = median_of_five(recent)
@@ -229,8 +229,10 @@ class Levels:
         cool = np.where(score < clear, table.cool[lanes] + 1, 0)
         was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
         excused = raw - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0) / spread
-        patience = np.maximum(warn_ticks - 2, self._row(lanes, excused, wild, was))
-        left = ~was & (hot >= np.maximum(np.maximum(patience, samples.lasting()), 1))
+        runs = self._follow_runs(lanes, excused, was)
+        left = ~was & (hot >= np.maximum(np.maximum(warn_ticks - 2, samples.lasting()), 1))
+        if left.any():
+            left[left] = hot[left] >= _row(runs[left], wild[left])
         back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
 
@@ -245,7 +247,8 @@ class Levels:
         table.wild[lanes] = wild + np.where(suspicious, 0.0, rate) * ((raw > WARN_SCORE) - wild)
         table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
         table.learned[lanes] = learned + ~flagged
-        table.recent[lanes], table.score[lanes], table.level[lanes] = recent, score, level
+        put(table.recent, lanes, recent)
+        table.score[lanes], table.level[lanes] = score, level
         table.rising_us[lanes], table.hot[lanes], table.cool[lanes] = rising_us, hot, cool
         table.flagged[lanes] = flagged
         if left.any():
@@ -262,25 +265,18 @@ class Levels:
         budget = self._policies.get("false_warnings_per_series_week", groups)
         self.tails.release(lanes, innocent, BUDGET_SHARE * budget)
 
-    def _row(self, lanes: Rows, raw: Floats, wild: Floats, flagged: Bools) -> Floats:
-        """Return how many high medians in a row are no chance. Shape (n,).
-
-        Three wild checks in a row keep the median high for three checks, and so on; three among five for one. How
-        likely another wild check follows one is learned from runs of them that ended.
-        """
+    def _follow_runs(self, lanes: Rows, raw: Floats, flagged: Bools) -> Floats:
+        """Count wild checks in a row; return what is known of how often one follows another, as in `runs`."""
         table = self.table
-        is_wild, run, runs = (raw > WARN_SCORE) & ~flagged, table.run[lanes], table.runs[lanes]
+        is_wild, run, runs = (raw > WARN_SCORE) & ~flagged, table.run[lanes], take(table.runs, lanes)
         ended = (run > 0) & ~is_wild & ~flagged
         if ended.any():
             # Of a young series a run may as well be its first fault.
             weight = np.minimum(table.learned[lanes[ended]] / GROWN_UP, 1.0)
             runs[ended] = RUN_MEMORY * runs[ended] + np.stack([weight * (run[ended] - 1.0), weight], axis=1)
-            table.runs[lanes] = runs
+            put(table.runs, lanes, runs)
         table.run[lanes] = np.where(is_wild, np.minimum(run + 1, 1000), 0)
-        wild = np.clip(wild, 1e-6, 0.5)
-        again = np.clip((runs[:, 0] + PRIOR_RUNS * wild) / (runs.sum(axis=1) + PRIOR_RUNS), wild, 0.9)
-        row = np.ceil(1.0 + (LOG_ROW_P - np.log(wild)) / np.log(again))
-        return np.where(10.0 * wild * again * again < RARE_P, 1.0, np.minimum(row, LONGEST_ROW))
+        return runs
 
     def _warm_up(self, lanes: Rows, log_us: Floats, needed: Any) -> None:
         table = self.table
@@ -325,6 +321,18 @@ class Levels:
         table.score[lane], table.rising_us[lane], table.away[lane] = 0.0, NEVER, 0
         table.hot[lane], table.cool[lane], table.flagged[lane] = 0, 0, False
         return places[done], before
+
+
+def _row(runs: Floats, wild: Floats) -> Floats:
+    """Return how many high medians in a row are no chance. Shape (k,).
+
+    Three wild checks in a row keep the median high for three checks, and so on; three among five for one. How likely
+    another wild check follows one is learned from runs of them that ended.
+    """
+    wild = np.clip(wild, 1e-6, 0.5)
+    again = np.clip((runs[:, 0] + PRIOR_RUNS * wild) / (runs.sum(axis=1) + PRIOR_RUNS), wild, 0.9)
+    row = np.ceil(1.0 + (LOG_ROW_P - np.log(wild)) / np.log(again))
+    return np.where(10.0 * wild * again * again < RARE_P, 1.0, np.minimum(row, LONGEST_ROW))
 
 
 def median_of_five(values: Floats) -> Floats:

@@ -17,7 +17,7 @@ from streams.core.calibration import Tails
 from streams.core.latency import baseline
 from streams.core.latency.samples import Samples
 from streams.core.policies import Policies
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, any_of, put, take
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
 
@@ -105,12 +105,12 @@ class Phases:
         self._policies = policies
         self.table = PhaseTable()
         budget = BUDGET_SHARE * policies.distinct[0].false_warnings_per_series_week / N
-        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget)
+        self.tails = Tails(mean=PRIOR_MEAN, scale=PRIOR_SCALE, budget=budget, width=N)
 
     def grow(self, lanes: int) -> None:
         """Make room for so many lanes."""
         self.table.grow(lanes)
-        self.tails.table.grow(N * lanes)
+        self.tails.table.grow(lanes)
 
     def normal_us(self, lane: int) -> Floats:
         """Return what each phase of a lane normally takes, microseconds. Shape (5,)."""
@@ -149,59 +149,70 @@ class Phases:
         table, lanes = self.table, samples.lanes
         x = np.log(samples.phases + baseline.JITTER_US)
         seen = table.seen[lanes]
-        centre, spread = table.centre[lanes], table.spread[lanes]
+        centre, spread = take(table.centre, lanes), take(table.spread, lanes)
         fresh = seen == 0.0
         if fresh.any():
             centre[fresh], spread[fresh] = x[fresh], 4.0 * baseline.SPREAD_FLOOR
-        # What the hour explains of the whole check it explains of any phase.
-        usual = np.maximum(samples.offset, samples.excuse)[:, None]
         slower = x - centre
-        raw = np.where(slower > 0.0, np.maximum(slower - usual, 0.0), slower) / spread
-        score = table.score[lanes]
+        usual = np.maximum(samples.offset, samples.excuse)
+        if usual.any():  # what the hour explains of the whole check it explains of any phase
+            slower = np.minimum(slower, np.maximum(slower - usual[:, None], 0.0))
+        raw = slower / spread
+        score = take(table.score, lanes)
         score += PACE * (np.minimum(np.maximum(raw, -CLIP), CLIP) - score)
-        now = table.now[lanes]
+        now = take(table.now, lanes)
         now += SAID_PACE * (samples.phases - now)
 
-        rows = N * lanes[:, None] + np.arange(N)
         unseen = UNSEEN_US / (np.maximum(seen, 1.0) * samples.interval_us)
-        limit = np.maximum(self.tails.limit(rows), LEAST_LIMIT) * (1.0 + unseen)[:, None]
-        normal = np.exp(centre) - baseline.JITTER_US
-        grown = now - normal
-        enough = np.maximum(LEAST_US, LEAST_PART * normal.sum(axis=1))[:, None]
-        counts = (grown >= enough) & (now >= LEAST_RATIO * normal) & (seen >= YOUNG)[:, None]
-        hot = np.where((score > limit) & counts, table.hot[lanes] + 1, 0)
-        cool = np.where(score < CLEAR * limit, table.cool[lanes] + 1, 0)
-        was = table.off[lanes]
-        patience = np.maximum(samples.lasting(), HOT_CHECKS)[:, None]
-        off = (was | (hot >= patience)) & ~(was & (cool >= COOL_CHECKS))
-        suspicious = score > CLEAR * limit
-        share = np.where(off, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0)) * learn[:, None]
+        limit = np.maximum(self.tails.limit(lanes), LEAST_LIMIT) * (1.0 + unseen)[:, None]
+        clear, high = CLEAR * limit, score > limit
+        some = any_of(high)
+        if some.any():
+            high[some] &= (seen[some] >= YOUNG)[:, None] & _is_slow(now[some], centre[some])
+        was_hot, was = take(table.hot, lanes), take(table.off, lanes)
+        hot = (was_hot + 1) * high
+        cool = (take(table.cool, lanes) + 1) * (score < clear)
+        off = was
+        if hot.any() or was.any():
+            patience = np.maximum(samples.lasting(), HOT_CHECKS)[:, None]
+            off = (was | (hot >= patience)) & ~(was & (cool >= COOL_CHECKS))
+        suspicious = score > clear
+        share = np.where(suspicious, SUSPICIOUS_RATE, 1.0)
+        if off.any() or not learn.all():
+            share *= learn[:, None] & ~off
         slow = 1.0 - 0.5 ** (1.0 / self._policies.get("baseline_half_life_checks", samples.groups))
         rate = share * np.maximum(slow, 1.0 / (seen + 1.0))[:, None]
-        table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
-        table.score[lanes], table.now[lanes], table.seen[lanes] = score, now, seen + 1.0
-        table.hot[lanes], table.cool[lanes], table.off[lanes] = np.minimum(hot, 100), np.minimum(cool, 100), off
-        self._observe(samples, rows, score, off | was, learn & (seen >= YOUNG))
-        return self._changes(lanes, samples, np.any(suspicious, axis=1))
+        centre, spread = baseline.learn(centre, spread, raw, rate)
+        put(table.centre, lanes, centre)
+        put(table.spread, lanes, spread)
+        put(table.score, lanes, score)
+        put(table.now, lanes, now)
+        put(table.cool, lanes, np.minimum(cool, 100))
+        if hot.any() or was_hot.any():
+            put(table.hot, lanes, np.minimum(hot, 100))
+        if off.any() or was.any():
+            put(table.off, lanes, off)
+        table.seen[lanes] = seen + 1.0
+        self._observe(samples, score, off | was, learn & (seen >= YOUNG))
+        return self._changes(lanes, samples, any_of(off), any_of(suspicious))
 
     def release(self, lanes: Rows, groups: Rows, innocent: Bools) -> None:
         """End the episodes of these lanes: the innocent are learned by the limits. Shape (k,) each."""
         budget = self._policies.get("false_warnings_per_series_week", groups)
-        share = np.repeat(np.broadcast_to(BUDGET_SHARE * budget / N, innocent.shape), N)
-        rows = (N * lanes[:, None] + np.arange(N)).ravel()
-        self.tails.release(rows, np.repeat(innocent, N), share)
+        self.tails.release(lanes, innocent, BUDGET_SHARE * budget / N)
 
-    def _observe(self, samples: Samples, rows: Rows, score: Floats, held: Bools, kept: Bools) -> None:
-        budget = self._policies.get("false_warnings_per_series_week", samples.groups)
-        share = np.repeat(np.broadcast_to(BUDGET_SHARE * budget / N, kept.shape)[kept], N)
-        at_us = np.repeat(samples.at_us[kept], N)
-        self.tails.observe(rows[kept].ravel(), at_us, score[kept].ravel(), held[kept].ravel(), share)
+    def _observe(self, samples: Samples, score: Floats, held: Bools, kept: Bools) -> None:
+        lanes, at_us, groups = samples.lanes, samples.at_us, samples.groups
+        if not kept.all():
+            lanes, at_us, groups, score, held = lanes[kept], at_us[kept], groups[kept], score[kept], held[kept]
+        budget = self._policies.get("false_warnings_per_series_week", groups)
+        self.tails.observe(lanes, at_us, score, held, BUDGET_SHARE * budget / N)
 
-    def _changes(self, lanes: Rows, samples: Samples, suspicious: Bools) -> PhaseChanges | None:
+    def _changes(self, lanes: Rows, samples: Samples, flagged: Bools, suspicious: Bools) -> PhaseChanges | None:
         table = self.table
         rising_us = table.rising_us[lanes]
         rising_us = np.where(suspicious, np.where(rising_us == NEVER, samples.at_us, rising_us), NEVER)
-        was, flagged = table.flagged[lanes], table.off[lanes].any(axis=1)
+        was = table.flagged[lanes]
         left, back = flagged & ~was, was & ~flagged
         table.rising_us[lanes], table.flagged[lanes] = rising_us, flagged
         away = np.where(flagged, table.away[lanes] + 1, 0)
@@ -218,3 +229,11 @@ class Phases:
         if not (left.any() or back.any()):
             return None
         return PhaseChanges(np.flatnonzero(left), np.flatnonzero(back))
+
+
+def _is_slow(now: Floats, centre: Floats) -> Bools:
+    """Say of each phase of some lanes whether it is slower than normal by enough to matter. Shapes (k, 5)."""
+    normal = np.exp(centre) - baseline.JITTER_US
+    enough = np.maximum(LEAST_US, LEAST_PART * normal.sum(axis=1))[:, None]
+    is_slow: Bools = (now - normal >= enough) & (now >= LEAST_RATIO * normal)
+    return is_slow

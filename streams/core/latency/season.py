@@ -53,7 +53,7 @@ class SeasonTable(Table):
 
     Attributes:
         day, day_seen: Mean above the slow level by hour of day, and how often the bin was visited.
-        upper: What innocent episodes have reached by hour of day; 0 none.
+        upper: What innocent episodes have reached by hour of day; 0 none. excuses: It is not 0 everywhere.
         pending: What the episode that lasts has reached by hour of day; nan where it was not.
         losses: Mean squared error of blocks: with no profile, with the day, with day and week.
         hours: Compared so far, in hours: day, week.
@@ -65,6 +65,7 @@ class SeasonTable(Table):
         "day": Column(np.float32, 0.0, (HOURS,)),
         "day_seen": Column(np.float32, 0.0, (HOURS,)),
         "upper": Column(np.float32, 0.0, (HOURS,)),
+        "excuses": Column(np.bool_, 0),
         "pending": Column(np.float32, np.nan, (HOURS,)),
         "losses": Column(np.float64, 0.0, (3,)),
         "hours": Column(np.float64, 0.0, (2,)),
@@ -75,6 +76,7 @@ class SeasonTable(Table):
     day: Small
     day_seen: Small
     upper: Small
+    excuses: Bools
     pending: Small
     losses: Floats
     hours: Floats
@@ -136,10 +138,13 @@ class Seasons:
 
     def excuse(self, lanes: Rows, at_us: Ints) -> Floats:
         """Return what was reached at this hour, or the ones beside it, by episodes that meant nothing. Shape (n,)."""
-        hour = _bin(at_us, HOURS)
-        upper = self.table.upper
-        most = np.maximum(upper[lanes, hour], upper[lanes, (hour + 1) % HOURS])
-        return np.maximum(most, upper[lanes, (hour - 1) % HOURS]).astype(np.float64)
+        upper, excuses = self.table.upper, self.table.excuses[lanes]
+        excuse = np.zeros(lanes.size)
+        if excuses.any():
+            lane, hour = lanes[excuses], _bin(at_us[excuses], HOURS)
+            most = np.maximum(upper[lane, hour], upper[lane, (hour + 1) % HOURS])
+            excuse[excuses] = np.maximum(most, upper[lane, (hour - 1) % HOURS])
+        return excuse
 
     def learn(self, lanes: Rows, at_us: Ints, above: Floats, share: Floats, flagged: Bools) -> None:
         """Take in blocks of checks that ended.
@@ -172,6 +177,7 @@ class Seasons:
         there = ~np.isnan(pending) & innocent[:, None]
         reached = np.where(there, pending, 0.0)
         table.upper[lanes] = np.maximum(table.upper[lanes], reached)
+        table.excuses[lanes] |= (reached > 0.0).any(axis=1)
         seen = table.day_seen[lanes] + there
         step = (reached - table.day[lanes]) / (np.minimum(seen, FORGOTTEN) + 1.0)
         table.day[lanes] += np.where(there, step, 0.0).astype(np.float32)

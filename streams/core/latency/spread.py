@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from streams.core.calibration import Tails
 from streams.core.policies import Policies
-from streams.core.table import Bools, Column, Floats, Ints, Rows, Table
+from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, put, take
 from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
@@ -99,7 +99,7 @@ class SpreadTable(Table):
         row: Slow checks in a row, as of the last check above the centre.
         wary, wary_us: The limit is so many times as high since false warnings, as of that tick.
         watched: The sum is suspicious; innocent: no failures came since then.
-        usual: The residual that USUAL of normal checks exceed; beyond: how far out these are on average.
+        usual: The residual that USUAL of normal checks exceed.
         share, tail: Which part of recent checks does, and how far out such checks are on average.
     """
 
@@ -117,7 +117,6 @@ class SpreadTable(Table):
         "watched": Column(np.bool_, 0),
         "innocent": Column(np.bool_, 1),
         "usual": Column(np.float64, np.nan),
-        "beyond": Column(np.float64, np.nan),
         "share": Column(np.float64, USUAL),
         "tail": Column(np.float64, 0.0),
     }
@@ -134,7 +133,6 @@ class SpreadTable(Table):
     watched: Bools
     innocent: Bools
     usual: Floats
-    beyond: Floats
     share: Floats
     tail: Floats
 
@@ -219,8 +217,8 @@ class Spreads:
         self, lanes: Rows, groups: Rows, tick_us: Ints, interval_us: Ints, residual: Floats, budget: Floats
     ) -> SpreadChanges | None:
         table = self.table
-        counts, seen = table.counts[lanes], table.seen[lanes]
-        bin_, share, above = _ranked(counts, seen, residual)
+        counts, seen = take(table.counts, lanes), table.seen[lanes]
+        bin_, share, within = _ranked(counts, seen, residual)
         limit, before = self._limits(lanes) * wariness(self.table, lanes, tick_us), table.total[lanes]
         score = np.minimum(-np.log(share), CAP)
         in_a_row = np.where(score >= RARE_SCORE, table.row[lanes] + 1, 0)
@@ -228,11 +226,13 @@ class Spreads:
         total = np.clip(before + score / np.sqrt(np.maximum(in_a_row, 1)) - REFERENCE, 0.0, MOST * limit)
         total = np.where(seen >= LEAST_SEEN, total, 0.0)
         rising_us = np.where(total > 0.0, np.where(before > 0.0, table.rising_us[lanes], tick_us), NEVER)
-        self._describe(lanes, residual, seen, counts, above)
+        first = self._describe(lanes, residual, seen, within)
 
         was = table.flagged[lanes]
         tail = table.tail[lanes]
-        left = ~was & (total > limit) & (tail > LEAST_TAIL) & (tail > FURTHER * table.beyond[lanes])
+        left = ~was & (total > limit) & (tail > LEAST_TAIL)
+        if left.any():
+            left[left] = tail[left] > FURTHER * _beyond(counts[left], first[left])
         back = was & (total < BACK * limit)
         flagged = (was | left) & ~back
         away = np.where(flagged, table.away[lanes] + 1, 0)
@@ -246,7 +246,7 @@ class Spreads:
         settled = flagged & (away > 0.5 * self._policies.get("rebaseline_checks", groups))
         rate = np.where(flagged, 1.0 * settled, np.where(total > SUSPICIOUS * limit, SUSPICIOUS_RATE, 1.0))
         half_life = np.maximum(0.5 * HALF_LIFE_US / np.maximum(interval_us, 1), LEAST_HALF_LIFE)
-        self._learn(lanes, bin_, rate, np.where(settled, LEAST_HALF_LIFE, half_life))
+        self._learn(lanes, counts, bin_, rate, np.where(settled, LEAST_HALF_LIFE, half_life))
         if left.any():
             table.since_us[lanes[left]] = rising_us[left]
         if left.any() or back.any():
@@ -265,46 +265,63 @@ class Spreads:
         table.innocent[lanes[~watched]] = True
         table.watched[lanes] = watched
 
-    def _describe(
-        self,
-        lanes: Rows,
-        residual: Floats,
-        seen: Floats,
-        counts: npt.NDArray[np.float32],
-        above: npt.NDArray[np.float32],
-    ) -> None:
-        """Follow what is said of the tail, in residuals."""
+    def _describe(self, lanes: Rows, residual: Floats, seen: Floats, within: npt.NDArray[np.float32]) -> Rows:
+        """Follow what is said of the tail, in residuals; return the bins in which it begins. Shape (n,)."""
         table = self.table
         # Half of all checks are slower than their centre: of these, twice as many are in the tail.
-        first = (above <= (2.0 * USUAL * seen)[:, None]).argmax(axis=1)
+        tail_begins = ((1.0 - 2.0 * USUAL) * seen).astype(np.float32)
+        first: Rows = np.minimum((within < tail_begins).sum(axis=0, dtype=np.int8), BINS - 1).astype(np.intp)
         usual = _EDGES[first]
         over = residual > usual
         table.usual[lanes] = usual
-        inside = np.arange(BINS) > first[:, None]
-        weight = np.maximum(above[np.arange(lanes.size), first], np.float32(0.5))
-        table.beyond[lanes] = np.maximum((counts * inside * _MIDDLES).sum(axis=1) / weight, usual)
         table.share[lanes] += PACE * (0.5 * over - table.share[lanes])
         tail = table.tail[lanes]
         table.tail[lanes] = np.where(over, tail + 4.0 * PACE * (residual - tail), tail)
+        return first
 
-    def _learn(self, lanes: Rows, bin_: Rows, rate: Floats, half_life: Floats) -> None:
+    def _learn(self, lanes: Rows, counts: npt.NDArray[np.float32], bin_: Rows, rate: Floats, half_life: Floats) -> None:
         table = self.table
-        kept = 0.5 ** (rate / half_life)
-        counts = table.counts[lanes] * kept[:, None].astype(np.float32)
+        kept = np.exp2(-rate / half_life)
+        counts = counts * kept[:, None].astype(np.float32)
         counts[np.arange(lanes.size), bin_] += rate.astype(np.float32)
-        table.counts[lanes] = counts
+        put(table.counts, lanes, counts)
         table.seen[lanes] = table.seen[lanes] * kept + rate
 
 
 def _ranked(
     counts: npt.NDArray[np.float32], seen: Floats, residual: Floats
 ) -> tuple[Rows, Floats, npt.NDArray[np.float32]]:
-    """Return the bin of each residual, the share of normal ones that are as far out, and the weight above each bin."""
+    """Return of each residual its bin, the share of normal ones as far out, and the weight up to each bin.
+
+    Shapes (n,), (n,) and (BINS, n).
+    """
     place = 1.0 + (np.log(np.maximum(residual, FIRST_EDGE)) - _LN_EDGE) / _LN_GROWTH
     place = np.where(residual < FIRST_EDGE, residual / FIRST_EDGE, np.minimum(place, BINS - 0.5))
     bin_ = place.astype(np.intp)
     rows = np.arange(residual.size)
-    above = np.maximum(seen.astype(np.float32)[:, None] - np.cumsum(counts, axis=1), np.float32(0.0))
-    heavier = above[rows, bin_] + (1.0 - (place - bin_)) * counts[rows, bin_]
+    within = _sums(counts)
+    heavier = np.maximum(seen - within[bin_, rows], 0.0) + (1.0 - (place - bin_)) * counts[rows, bin_]
     share = np.clip((heavier + 0.5) / (seen + 1.0), 1e-9, 1.0)
-    return bin_, share, above
+    return bin_, share, within
+
+
+def _sums(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the running sums of each row. Shape (n, BINS) to (BINS, n).
+
+    As `cumsum`, which adds value by value: this adds all rows at once, and a quarter of the bins each time.
+    """
+    found = counts.T.copy()
+    quarters = found.reshape(4, BINS // 4, -1)
+    for place in range(1, BINS // 4):
+        quarters[:, place] += quarters[:, place - 1]
+    for quarter in range(1, 4):
+        quarters[quarter] += quarters[quarter - 1, -1]
+    return found
+
+
+def _beyond(counts: npt.NDArray[np.float32], first: Rows) -> Floats:
+    """Return how far out normal checks beyond the bins `first` are on average, in residuals. Shape (k,)."""
+    inside = counts * (np.arange(BINS) > first[:, None])
+    weight = np.maximum(inside.sum(axis=1), 0.5)
+    beyond: Floats = np.maximum((inside * _MIDDLES).sum(axis=1) / weight, _EDGES[first])
+    return beyond
