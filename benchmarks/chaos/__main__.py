@@ -39,7 +39,7 @@ def main() -> int:
     """Run, print, and end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="some three minutes: 40 targets, 24 ticks each 5 s, 5 kills"
+        "--quick", action="store_true", help="about a minute: 40 targets, 20 ticks each second, 3 kills"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the recording and of the faults")
     parser.add_argument("--kills", type=int, help="how many parts are killed; half as many are stopped or cut off")
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def _play(chosen: argparse.Namespace, directory: Path, told: Tell) -> Result:
-    targets, ticks, interval_s, kills = (40, 24, 5, 5) if chosen.quick else (500, 120, 10, 100)
+    targets, ticks, interval_s, kills = (40, 20, 1, 3) if chosen.quick else (500, 120, 10, 100)
     targets, ticks = chosen.targets or targets, chosen.ticks or ticks
     kills = kills if chosen.kills is None else chosen.kills
     recording = record(chosen.seed, targets=targets, locations=LOCATIONS, ticks=ticks)
