@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import psutil
 from kafka import KafkaConsumer, TopicPartition
 
-from producers.errors import ForewarnError
+from producers.errors import ForewarnError, LogUnavailableError
 from producers.log_client import connect
 from producers.settings import LogSettings
 from producers.topics import ALL_TOPICS, CHECKS, VERDICTS
@@ -62,12 +62,13 @@ class Growth:
         awaited: What the log held when it was found too large; None while it is small.
         behind: Who was not done with that at the last look.
         rounds: How often that was said anew, because somebody had a backlog.
+        since_s: When it was found too large; None while it is small.
     """
 
     limit_bytes: int = LIMIT_BYTES
     awaited: Ends | None = None
     rounds: int = 0
-    since_s: float = 0.0
+    since_s: float | None = None
     said: bool = False
     behind: Sequence[str] = ()
 
@@ -79,8 +80,9 @@ class Growth:
         if size_bytes < self.limit_bytes:
             self._begin()
             return False
+        self._is_large(now_s)
         if self.awaited is None:
-            self.awaited, self.since_s = progress.ends, now_s
+            self.awaited = progress.ends
         self.behind = _behind(progress.done, self.awaited, 0.0)
         if not self.behind and self.rounds < ROUNDS:
             self.behind = _behind(progress.done, progress.ends, BACKLOG)
@@ -90,16 +92,25 @@ class Growth:
             self._begin()
         return not self.behind
 
+    def unanswered(self, now_s: float) -> None:
+        """It is too large, and did not say how far anybody is."""
+        self._is_large(now_s)
+        self.behind = ()
+
+    def _is_large(self, now_s: float) -> None:
+        if self.since_s is None:
+            self.since_s = now_s
+
     def _begin(self) -> None:
-        self.awaited, self.rounds, self.said = None, 0, False
+        self.awaited, self.since_s, self.rounds, self.said = None, None, 0, False
 
     def complaint(self, size_bytes: int, now_s: float) -> str | None:
         """Return a line, once, if it has waited for long."""
-        if self.awaited is None or self.said or now_s - self.since_s < WAITS_TOO_LONG_S:
+        if self.since_s is None or self.said or now_s - self.since_s < WAITS_TOO_LONG_S:
             return None
         self.said = True
-        who = " and ".join(self.behind)
-        return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {who} cannot keep up"
+        why = " and ".join(self.behind) + " cannot keep up" if self.behind else "it does not say how far anybody is"
+        return f"the broker has grown to {size_bytes // 2**20} MB and is not restarted: {why}"
 
 
 def _behind(done: Mapping[str, Ends], ends: Ends, share: float) -> list[str]:
@@ -146,7 +157,8 @@ class GrowthWatch:
         try:
             progress = progress_of(self._settings())
         except ForewarnError:
-            return  # it does not answer now: the next look asks again
+            self._growth.unanswered(time.monotonic())  # the next look asks again
+            return
         self._due = self._growth.judge(size_bytes, progress, time.monotonic())
 
 
@@ -162,7 +174,8 @@ def progress_of(settings: LogSettings) -> Progress:
     """Ask the broker. Blocks for some seconds at most.
 
     Raises:
-        LogUnavailableError, LogRefusedError: See `producers.log_client.connect`.
+        LogUnavailableError: It does not answer, or does not say of each partition where it ends.
+        LogRefusedError: See `producers.log_client.connect`.
     """
     ends: Ends = {}
     done = {}
@@ -196,4 +209,6 @@ def _ends(consumer: KafkaConsumer, places: list[TopicPartition]) -> Ends:
             end = consumer.highwater(place)
             if end is not None:
                 ends[place.topic, place.partition] = int(end)
+    if len(ends) < len(places):
+        raise LogUnavailableError(f"the broker does not say where {len(places) - len(ends)} partitions end")
     return ends

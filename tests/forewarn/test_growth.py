@@ -56,6 +56,17 @@ def test_a_large_one_waits_for_who_judges_too() -> None:
     assert growth.judge(LIMIT, progress(11, 10, judged=10), 1.0)
 
 
+def test_one_that_does_not_answer_is_no_reason_to_restart_and_is_told() -> None:
+    """It may be that somebody is not done: nobody knows. Once it answers it is judged as ever."""
+    growth = Growth(LIMIT)
+    growth.unanswered(0.0)
+    assert growth.complaint(2**21, WAITS_TOO_LONG_S - 1.0) is None
+    said = growth.complaint(2**21, WAITS_TOO_LONG_S)
+    assert said == "the broker has grown to 2 MB and is not restarted: it does not say how far anybody is"
+    assert not growth.judge(LIMIT, progress(10, 9), WAITS_TOO_LONG_S)
+    assert growth.judge(LIMIT, progress(10, 10), WAITS_TOO_LONG_S)
+
+
 def test_the_readers_are_those_of_the_groups() -> None:
     """Whoever reads a topic is waited for."""
     assert {
