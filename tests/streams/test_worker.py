@@ -81,7 +81,8 @@ def test_partitions_of_a_backlog_are_read_side_by_side(log: TestLog, start_worke
     for partition in range(PARTITIONS):
         log.write(topics.CHECKS, [b"%d" % partition] * BACKLOG, partition=partition)
     start_worker("broken")
-    wait_until(lambda: len(log.read(topics.DEVIATIONS)) == PARTITIONS * BACKLOG, what="all of both is published")
+    everything = PARTITIONS * BACKLOG
+    wait_until(lambda: len(log.read(topics.DEVIATIONS)) == everything, what="all is published", within_s=100.0)
     order = log.read(topics.DEVIATIONS)
     firsts = [order.index(b"%d" % partition) for partition in range(PARTITIONS)]
     assert max(firsts) < BACKLOG / 2
