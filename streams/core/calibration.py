@@ -146,21 +146,20 @@ class Tails:
         # What is high at the end may be the beginning of a fault: it is learned once it has come down.
         over &= (statistic < HIGH * take(table.limit, rows)) | (length_us >= PATIENCE * self._block_us)
         if over.any():
-            cells = self._cells(rows, over)
+            cells = _cells(rows, over)
             share = np.minimum(length_us[over], PATIENCE * self._block_us) / WEEK_US
             # A block is learned when the next one has passed too: the first hours of a fault are not normal.
-            mean, waits = _flat(table.mean), _flat(table.waits)
-            before = waits[cells]
+            before = table.waits[cells]
             known = before > -np.inf
-            scale = _SD_TO_SCALE * np.sqrt(_flat(table.variance)[cells])
-            peak = np.clip(before, mean[cells] - LOWEST * scale, mean[cells] + FURTHEST * scale)
-            self._learn(cells[known], peak[known], (self._of(budget, over) * share)[known])
-            waits[cells] = top[over]
+            mean, scale = table.mean[cells], _SD_TO_SCALE * np.sqrt(table.variance[cells])
+            peak = np.clip(before, mean - LOWEST * scale, mean + FURTHEST * scale)
+            learned = tuple(places[known] for places in cells)
+            self._learn(learned, peak[known], (self._of(budget, over) * share)[known])
+            table.waits[cells] = top[over]
         if flagged.any():
-            cells = self._cells(rows, flagged)
-            held, waits = _flat(table.held), _flat(table.waits)
-            held[cells] = np.maximum(np.maximum(held[cells], waits[cells]), top[flagged])
-            waits[cells] = -np.inf
+            cells = _cells(rows, flagged)
+            table.held[cells] = np.maximum(np.maximum(table.held[cells], table.waits[cells]), top[flagged])
+            table.waits[cells] = -np.inf
         anew = over | flagged
         top[anew], checks[anew], began_us[anew] = -np.inf, 0, NEVER
         put(table.top, rows, top)
@@ -178,36 +177,27 @@ class Tails:
         table = self.table
         known = self._beside(innocent) & (take(table.held, rows) > -np.inf)
         if known.any():
-            cells = self._cells(rows, known)
-            before, mean = _flat(table.limit)[cells], _flat(table.mean)[cells]
-            limit = np.minimum(CLIP * before, np.maximum(before, BEYOND * _flat(table.held)[cells]))
-            reach = _reach(_flat(table.blocks)[cells], self._of(budget, known) * self._block_us / WEEK_US)
-            scale = np.maximum(limit - mean, 0.0) / reach
-            _flat(table.variance)[cells], _flat(table.limit)[cells] = (scale / _SD_TO_SCALE) ** 2, limit
+            cells = _cells(rows, known)
+            before = table.limit[cells]
+            limit = np.minimum(CLIP * before, np.maximum(before, BEYOND * table.held[cells]))
+            reach = _reach(table.blocks[cells], self._of(budget, known) * self._block_us / WEEK_US)
+            scale = np.maximum(limit - table.mean[cells], 0.0) / reach
+            table.variance[cells], table.limit[cells] = (scale / _SD_TO_SCALE) ** 2, limit
         table.held[rows] = -np.inf
 
-    def _learn(self, cells: Rows, peak: Floats, exceedances: Floats) -> None:
+    def _learn(self, cells: tuple[Rows, ...], peak: Floats, exceedances: Floats) -> None:
         """Learn the largest value of a block of each cell; `exceedances` are wanted in such a block."""
         table = self.table
-        blocks = np.minimum(_flat(table.blocks)[cells] + 1.0, MOST_BLOCKS)
-        before, spread = _flat(table.mean)[cells], _flat(table.variance)[cells]
-        error = peak - before
-        mean = before + error / blocks
-        variance = spread + (error * (peak - mean) - spread) / blocks
-        _flat(table.blocks)[cells], _flat(table.mean)[cells], _flat(table.variance)[cells] = blocks, mean, variance
-        _flat(table.limit)[cells] = _limit(blocks, mean, _SD_TO_SCALE * np.sqrt(variance), exceedances)
+        blocks = np.minimum(table.blocks[cells] + 1.0, MOST_BLOCKS)
+        error = peak - table.mean[cells]
+        mean = table.mean[cells] + error / blocks
+        variance = table.variance[cells] + (error * (peak - mean) - table.variance[cells]) / blocks
+        table.blocks[cells], table.mean[cells], table.variance[cells] = blocks, mean, variance
+        table.limit[cells] = _limit(blocks, mean, _SD_TO_SCALE * np.sqrt(variance), exceedances)
 
     def _beside(self, values: Any) -> Any:
         """Return what rows have beside each of their statistics."""
         return values if self._width == 1 else values[:, None]
-
-    def _cells(self, rows: Rows, places: Bools) -> Rows:
-        """Return where in the flat columns these places of these rows are."""
-        if self._width == 1:
-            return rows[places]
-        row, statistic = np.nonzero(places)
-        cells: Rows = self._width * rows[row] + statistic
-        return cells
 
     def _of(self, budget: float | Floats, places: Bools) -> Floats:
         each = np.asarray(budget, dtype=np.float64)
@@ -225,6 +215,7 @@ def _reach(blocks: Floats, exceedances: float | Floats) -> Floats:
     return reach
 
 
-def _flat(column: Floats) -> Floats:
-    """Return a view of all cells of a column."""
-    return column.reshape(-1)
+def _cells(rows: Rows, places: Bools) -> tuple[Rows, ...]:
+    """Return the index, into columns, of these places of these rows."""
+    row, *statistic = np.nonzero(places)
+    return rows[row], *statistic
