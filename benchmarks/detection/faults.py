@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.faults", description=__doc__)
     parser.add_argument("--data", dest="folder", type=Path, required=True, help="the folder of the recorded series")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="some target-months, in a minute or two")
+    parser.add_argument("--quick", action="store_true", help="some target-months, in one to three minutes")
     parser.add_argument("--months", type=float, help=f"target-months ({MONTHS:.0f}; quick: {QUICK_MONTHS:.0f})")
     parser.add_argument("--kinds", help="faults and traps, by comma; none: all are well")
     parser.add_argument("--systems", help=f"some of {', '.join(SYSTEMS)}, by comma")
