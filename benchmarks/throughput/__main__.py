@@ -35,6 +35,9 @@ CHECKS: Final = {1_000: 200_000, 10_000: 600_000, 100_000: 2_000_000}
 """How many are fed, by series."""
 
 SERIES_A_CHECK: Final = (1, 3, 7)
+INTERVAL_US: Final = 5 * MINUTE_US
+"""Targets are silent after two of it: no run takes so long that the clock finds all of them silent at its end."""
+
 STAGE_TICKS: Final = 12
 SINGLE_CHECKS: Final = 500_000
 SHARES: Final = (0.1, 0.5, 0.9)
@@ -51,7 +54,8 @@ Figures = dict[str, Any]
 def load_of(series: int, per_check: int, checks: int) -> Load:
     """Return an installation and so many checks of it, the last ones a minute old."""
     ticks = max(1, checks * per_check // series)
-    return Load(series=series, per_check=per_check, ticks=ticks, until_us=time.time_ns() // 1000 - MINUTE_US)
+    until_us = time.time_ns() // 1000 - 2 * MINUTE_US + INTERVAL_US
+    return Load(series=series, per_check=per_check, ticks=ticks, until_us=until_us, interval_us=INTERVAL_US)
 
 
 def flow(load: Load) -> Figures:

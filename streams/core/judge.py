@@ -8,11 +8,11 @@ from streams.contract import Deviation, Reason
 from streams.core.judge_series import SeriesJudge
 from streams.core.pending import NO_TEXT, Runs
 from streams.core.quorum import FAILING, UNKNOWN, judge, majority
+from streams.core.round import Round
 from streams.core.said.reasons import reasons_of, silence
 from streams.core.state import State
 from streams.core.states import FAILS, FAILS_IN_PART, FAILS_OFTEN, FLAPS, METRIC_OFF, MISSED, PART_SILENT, SLOW
 from streams.core.table import Bools, Ints, Rows
-from streams.core.ticks import Round
 from streams.core.verdict import ProbeState
 from streams.core.watermark import FOREVER, NEVER
 

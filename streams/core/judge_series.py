@@ -5,10 +5,10 @@ import numpy as np
 from producers.contract import OUTCOME_SUCCESS
 from streams.contract import Deviation
 from streams.core.pending import Runs, expand
+from streams.core.round import Round
 from streams.core.said import deviations, deviations_latency, deviations_metric
 from streams.core.state import State
 from streams.core.table import Bools, Rows
-from streams.core.ticks import Round
 
 
 class SeriesJudge:

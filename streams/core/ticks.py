@@ -15,6 +15,7 @@ import numpy as np
 from producers.contract import OUTCOME_FAILURE, OUTCOME_MISSED
 from streams.core.pending import Runs, Structured, expand
 from streams.core.registry import Members
+from streams.core.round import Round
 from streams.core.table import Bits, Bools, Column, Ints, Rows, Table
 from streams.core.watermark import FOREVER, NEVER
 from streams.policy import DetectPolicy, ProbeExpectation
@@ -112,36 +113,6 @@ class LaneTicks(Table):
     silent: Bools
     active_us: Ints
     left_us: Ints
-
-
-class Round(NamedTuple):
-    """One tick of each of m groups, with all n lanes of these groups, reported or not, ordered by (group, location).
-
-    Attributes:
-        groups, tick_us: Shape (m,).
-        first: Where the lanes of each group begin, shape (m,).
-        lanes: Shape (n,); local: the place of each one's group in `groups`; at_us: its tick.
-        rows: The check of each lane; what stands where `present` is false means nothing.
-        present: It has a check that counts.
-        reported, failed: That check says something of the target; it says that it fails.
-    """
-
-    groups: Rows
-    tick_us: Ints
-    first: Rows
-    lanes: Rows
-    local: Rows
-    at_us: Ints
-    rows: Structured
-    present: Bools
-    reported: Bools
-    failed: Bools
-
-    def total(self, of: Bools) -> Ints:
-        """Return by group how many of its lanes have it. Shape (m,)."""
-        if self.first.size == self.lanes.size:  # one each
-            return of.astype(np.int64)
-        return np.add.reduceat(of, self.first, dtype=np.int64)
 
 
 class Admitted(NamedTuple):

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.failures.chance import rare_run, tail
-from streams.core.failures.failures import Failures
+from streams.core.failures.failures import FailureGroups, Failures
 from streams.core.pending import ROW
 from streams.core.policies import Policies
 from streams.core.quorum import majority
+from streams.core.round import Round
 from streams.core.table import Bools
-from streams.core.ticks import REMEMBERED, Round
+from streams.core.ticks import REMEMBERED
 from streams.core.watermark import NEVER
 from streams.policy import DetectPolicy
 from tests.streams.timelines import INTERVAL, SECOND, START, run
@@ -262,3 +263,21 @@ def test_groups_are_independent_of_each_other() -> None:
         alone.step(bad[tick, 3:4])
     assert [(tick, 3) for tick, _ in alone.left] == [each for each in together.left if each[1] == 3]
     assert together.left
+
+
+def test_what_is_kept_of_a_group_does_not_depend_on_others() -> None:
+    """Bursts and quiet in one group, another that always loses checks beside it: bit for bit as alone."""
+    rng = np.random.default_rng(7)
+    bad = rng.random((2000, 2, 2)) < 0.05
+    bad[:, 0] &= (np.arange(2000) % 500 < 60)[:, None]
+    bad[:, 0] |= (rng.random((2000, 2)) < 0.3) & (np.arange(2000) % 500 < 30)[:, None]
+    together, alone = Groups(2, 2), Groups(1, 2)
+    for tick in range(2000):
+        together.step(bad[tick])
+        alone.step(bad[tick, :1])
+        for name in FailureGroups.COLUMNS:
+            ours, others = getattr(alone.failures.groups, name)[0], getattr(together.failures.groups, name)[0]
+            assert ours == others, (tick, name)
+        assert (alone.failures.lanes.sums[:2] == together.failures.lanes.sums[:2]).all()
+    assert alone.left
+    assert alone.back

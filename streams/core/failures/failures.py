@@ -29,8 +29,9 @@ import numpy as np
 from streams.core.failures.chance import RISEN, rare_run, steps, tail
 from streams.core.policies import Policies
 from streams.core.quorum import majority
+from streams.core.round import Round
 from streams.core.table import Bits, Bools, Column, Floats, Ints, Rows, Table
-from streams.core.ticks import REMEMBERED, Round
+from streams.core.ticks import REMEMBERED
 from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US
@@ -138,6 +139,13 @@ class FailureChanges(NamedTuple):
     back: Rows
 
 
+class _Window(NamedTuple):
+    """The bits of the n lanes of a round, this tick included, shape (n,) each."""
+
+    reports: Bits
+    fails: Bits
+
+
 class Failures:
     """The detector `failure_ratio`."""
 
@@ -161,48 +169,57 @@ class Failures:
         Returns:
             What changed; None if nothing did.
         """
-        groups, lanes, group = self.groups, self.lanes, turn.groups
+        groups, group = self.groups, turn.groups
         failed, reported = turn.total(turn.failed), turn.total(turn.reported)
         run_before = groups.run[group]
         run = np.where(failing, run_before + 1, np.where(reported > 0, 0, run_before))
         groups.run[group] = run
         reports, fails, leaves = self._shift(turn)
-        was = groups.flagged[group]
         outage = run >= self._policies.get("warn_ticks", group)
-        # Nothing fails, nothing is summed up, nothing is flagged: nothing to do but to learn that.
-        busy = bool(failed.any() or was.any() or lanes.sums[turn.lanes].any())
+        # Where nothing fails, nothing is summed up, nothing is flagged there is nothing to do but to learn that.
+        summed = turn.total(self.lanes.sums[turn.lanes].max(axis=1) > 0.0)
+        busy = np.flatnonzero((failed > 0) | (summed > 0) | groups.flagged[group])
+        if busy.size:
+            part, there = turn.of(busy)
+            window = _Window(reports[there], fails[there])
+            groups.failures[part.groups] = part.total(np.bitwise_count(window.fails))
+            groups.checks[part.groups] = part.total(np.bitwise_count(window.reports))
+            normal = self._normal(part.groups)
+            self._leave(part, leaves[there])
+            self._sum(part, window, normal, interval_us[busy])
+            self._learn_runs(part, (run_before[busy] == 0) | (reported[busy] == 1), window)
         # Of several locations most fail at once because the target does: that says nothing of lost checks.
-        lost = ~outage & ~(failing & (reported > 1))
-        if busy:
-            groups.failures[group] = turn.total(np.bitwise_count(fails))
-            groups.checks[group] = turn.total(np.bitwise_count(reports))
-            normal = self._normal(group)
-            self._leave(turn, leaves)
-            self._sum(turn, reports, fails, normal, interval_us)
-            self._learn_runs(turn, (run_before == 0) | (reported == 1), reports, fails)
-        self._learn(turn, lost, failed, reported)
-        if not busy:
+        self._learn(turn, ~outage & ~(failing & (reported > 1)), failed, reported)
+        if busy.size == 0:
             return None
-        wiped = outage[turn.local]
-        lanes.reports[turn.lanes[wiped]] = lanes.fails[turn.lanes[wiped]] = 0
-        lanes.sums[turn.lanes[wiped]] = 0.0
+        left, back = self._flag(part, window, normal, failing=failing[busy], outage=outage[busy])
+        for place in left.tolist():
+            mine = fails[turn.local == busy[place]]
+            oldest = max(max(int(bits).bit_length() for bits in mine) - 1, 0)
+            row = group[busy[place]]
+            groups.since_us[row] = ring[row, (int(closings[row]) - 1 - oldest) % REMEMBERED]
+        return FailureChanges(busy[left], busy[back]) if left.size or back.size else None
+
+    def _flag(
+        self, turn: Round, window: _Window, normal: Floats, *, failing: Bools, outage: Bools
+    ) -> tuple[Rows, Rows]:
+        """Flag groups and take flags back; return the places that were flagged, and those that are no longer."""
+        groups, lanes, group = self.groups, self.lanes, turn.groups
+        was = groups.flagged[group]
+        wiped = turn.lanes[outage[turn.local]]
+        lanes.reports[wiped] = lanes.fails[wiped] = 0
+        lanes.sums[wiped] = 0.0
         groups.score[group[outage]] = groups.suspect[group[outage]] = 0.0
-        surprising = self._window(turn, reports, fails, normal, was)
+        surprising = self._surprising(turn, window, normal, was)
         left = ~was & (groups.score[group] >= 1.0) & ~failing
         back = was & (((groups.score[group] < BACK_SCORE) & ~surprising) | outage)
         groups.flagged[group] = (was | left) & ~back
         if back.any():
-            false = back & ~self.outage(group, reported)
+            false = back & ~self.outage(group, turn.total(turn.reported))
             warned_falsely(groups, group[false], turn.tick_us[false])
-        lanes.sums[turn.lanes[back[turn.local]]] = 0.0
-        for place in np.flatnonzero(left):
-            mine = fails[turn.local == place]
-            oldest = max(max(int(bits).bit_length() for bits in mine) - 1, 0)
-            row = group[place]
-            groups.since_us[row] = ring[row, (int(closings[row]) - 1 - oldest) % REMEMBERED]
-        if left.any() or back.any():
-            return FailureChanges(np.flatnonzero(left), np.flatnonzero(back))
-        return None
+            lanes.sums[turn.lanes[back[turn.local]]] = 0.0
+            groups.score[group[back]] = groups.suspect[group[back]] = 0.0
+        return np.flatnonzero(left), np.flatnonzero(back)
 
     def score(self, group: int) -> float:
         """Return the largest sum that all locations agree on by its limit: flagged from 1 on."""
@@ -242,16 +259,16 @@ class Failures:
             outage[place] = run[place] >= self.run(int(groups[place]), majority(locations), locations)
         return outage
 
-    def _learn_runs(self, turn: Round, counts: Bools, reports: Bits, fails: Bits) -> None:
+    def _learn_runs(self, turn: Round, counts: Bools, window: _Window) -> None:
         """Learn how many runs of lost checks that are over were of one or two: longer ones are outages.
 
         Args:
             turn: The round.
             counts: Groups that were not down at the tick before, as most of several locations saw it. Shape (m,).
-            reports, fails: The windows, this tick included, shape (n,).
+            window: Of the lanes.
         """
         groups, group = self.groups, turn.groups
-        rest, failed = reports >> _ONE, fails >> _ONE
+        rest, failed = window.reports >> _ONE, window.fails >> _ONE
         length = np.zeros(rest.size, dtype=np.int64)
         goes_on = turn.reported & ~turn.failed & counts[turn.local]
         for _ in range(3):
@@ -288,15 +305,15 @@ class Failures:
         groups.learned[group] = learned
         groups.ratio[group] += pace * (failed - reported * groups.ratio[group]) / np.minimum(learned, MEMORY)
 
-    def _sum(self, turn: Round, reports: Bits, fails: Bits, normal: Floats, interval_us: Ints) -> None:
+    def _sum(self, turn: Round, window: _Window, normal: Floats, interval_us: Ints) -> None:
         """Move all sums on, and note by group the largest that all locations agree on, by its limit."""
         lanes, lane, local = self.lanes, turn.lanes, turn.local
         failed, reported = turn.total(turn.failed), turn.total(turn.reported)
-        here = reports > 0
-        self._join(turn, here, reports)
+        here = window.reports > 0
+        self._join(turn, here, window.reports)
         alone = (turn.total(here) == 1)[local]
         # A location that failed at its last check too says nothing new.
-        new = turn.failed & ~_failed_before(reports, fails)
+        new = turn.failed & ~_failed_before(window)
         begun = turn.total(new)[local]
         seen = np.where(alone, reported[local], reported[local] - turn.reported)
         bad = np.where(alone, failed[local], failed[local] - turn.failed) > 0
@@ -352,15 +369,15 @@ class Failures:
         budget = BUDGET_SHARE * self._policies.get("false_warnings_per_series_week", groups) / RISEN.size
         return np.broadcast_to(np.asarray(budget, dtype=np.float64), groups.shape)
 
-    def _window(self, turn: Round, reports: Bits, fails: Bits, normal: Floats, was: Bools) -> Bools:
+    def _surprising(self, turn: Round, window: _Window, normal: Floats, was: Bools) -> Bools:
         """Say which flagged groups' window would still be a surprise. Shape (m,)."""
         groups, group = self.groups, turn.groups
-        bad = np.bitwise_or.reduceat(fails, turn.first)
         surprising = np.zeros(group.size, dtype=np.bool_)
         if not was.any():
             return surprising
+        bad = np.bitwise_or.reduceat(window.fails, turn.first)
         begins = np.bitwise_count(bad & ~(bad >> _ONE))
-        ticks_seen = np.bitwise_count(np.bitwise_or.reduceat(reports, turn.first))
+        ticks_seen = np.bitwise_count(np.bitwise_or.reduceat(window.reports, turn.first))
         for place in np.flatnonzero(was):
             row = int(group[place])
             begun, ticks, checks = int(begins[place]), int(ticks_seen[place]), int(groups.checks[row])
@@ -371,11 +388,11 @@ class Failures:
         return surprising
 
 
-def _failed_before(reports: Bits, fails: Bits) -> Bools:
+def _failed_before(window: _Window) -> Bools:
     """Say which lanes failed at the last tick before this one at which they reported. Shape (n,)."""
-    before = reports >> _ONE
+    before = window.reports >> _ONE
     last = before & (~before + _ONE)
-    return np.asarray((fails >> _ONE) & last != 0)
+    return np.asarray((window.fails >> _ONE) & last != 0)
 
 
 def _mask(width: object) -> Bits:

@@ -24,8 +24,8 @@ from streams.core.failures.chance import poisson_tail, tail
 from streams.core.failures.failures import FailureChanges
 from streams.core.policies import Policies
 from streams.core.quorum import majority
+from streams.core.round import Round
 from streams.core.table import Bools, Column, Floats, Ints, Table
-from streams.core.ticks import Round
 from streams.core.wary import wariness, warned_falsely
 from streams.core.watermark import NEVER
 from streams.policy import DAY_US, HOUR_US, WEEK_US
