@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -200,6 +201,7 @@ class Intake:
             assigned = await self._ask_until_answered(places)
             positions = await self._group.assign(assigned)
             self._flow.loaded(assigned, positions)
+            _spare_the_collector()
             self.kept_at = time.monotonic()
             self._ready.set()
             log_line.info("reading", group=self._group.name, places=[f"{p}@{o}" for p, o in self.positions.items()])
@@ -300,3 +302,13 @@ class Intake:
         elif self._said_behind and self.behind_s < BEHIND_S / 2:
             self._said_behind = False
             log_line.info("reading has caught up", group=self._group.name)
+
+
+def _spare_the_collector() -> None:
+    """Take all that is there now out of the garbage collector's sight.
+
+    Else it looks through the state now and then, and messages wait: 0.4 s for 33,000 targets. Parts are freed all the
+    same when they go to another worker, as nothing in them refers in a circle.
+    """
+    gc.collect()
+    gc.freeze()

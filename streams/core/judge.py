@@ -74,13 +74,14 @@ class Judge:
         state = self._state
         ticks = state.ticks.groups
         horizon_us = at_us - ticks.lateness_us[: ticks.rows]
-        quiet = horizon_us >= self._began_us() + ticks.silence_us[: ticks.rows]
+        began_us = self._began_us(slice(ticks.rows))
+        quiet = horizon_us >= began_us + ticks.silence_us[: ticks.rows]
         quiet &= ~state.groups.silent[: ticks.rows]
         quiet &= state.groups.born_us[: ticks.rows] > NEVER
         # A tick that waits and will close by itself is no silence.
         quiet &= ticks.due_us[: ticks.rows] > at_us
         for group in np.flatnonzero(quiet).tolist():
-            self._silence(group, int(horizon_us[group]))
+            self._silence(group, int(horizon_us[group]), int(began_us[group]))
 
     def force(self, targets: list[str]) -> None:
         """Publish the next tick of these targets, whatever it brings."""
@@ -130,11 +131,11 @@ class Judge:
 
         return through
 
-    def _began_us(self) -> Ints:
-        """The last tick of each group, or what stands for it before its first one."""
-        ticks, groups = self._state.ticks.groups, self._state.groups
-        born_us = groups.born_us[: ticks.rows] - ticks.interval_us[: ticks.rows]
-        began_us: Ints = np.where(ticks.last_us[: ticks.rows] > NEVER, ticks.last_us[: ticks.rows], born_us)
+    def _began_us(self, groups: Rows | slice) -> Ints:
+        """The last tick of each of these groups, or what stands for it before its first one. Shape (n,)."""
+        ticks, last_us = self._state.ticks.groups, self._state.ticks.groups.last_us[groups]
+        born_us = self._state.groups.born_us[groups] - ticks.interval_us[groups]
+        began_us: Ints = np.where(last_us > NEVER, last_us, born_us)
         return began_us
 
     def _gaps(self, turn: Round) -> None:
@@ -143,16 +144,15 @@ class Judge:
         last_us = ticks.last_us[turn.groups]
         gap = (last_us > NEVER) & (turn.tick_us - last_us > ticks.silence_us[turn.groups])
         for place in np.flatnonzero(gap):
-            self._silence(int(turn.groups[place]), int(turn.tick_us[place]) - 1)
+            self._silence(int(turn.groups[place]), int(turn.tick_us[place]) - 1, int(last_us[place]))
         groups.silent[turn.groups] = False
 
-    def _silence(self, group: int, horizon_us: int) -> None:
-        """Publish that a group is silent, at the first empty tick that says so, if that is within the horizon."""
+    def _silence(self, group: int, horizon_us: int, last_us: int) -> None:
+        """Publish that a group is silent since its last tick, at the first empty one, if that is within the horizon."""
         state = self._state
         if state.groups.silent[group]:
             return
         interval_us = int(state.ticks.groups.interval_us[group])
-        last_us = int(self._began_us()[group])
         deadline_us = self._deadline_us(group, last_us)
         tick_us = last_us - (last_us - deadline_us) // interval_us * interval_us  # the first tick not before it
         if tick_us > horizon_us:

@@ -1,5 +1,8 @@
 """What detection makes of messages as they are read from a log."""
 
+import gc
+import weakref
+
 import pytest
 
 from producers import codec as checks_codec
@@ -170,3 +173,19 @@ def test_batches_before_a_standstill_are_judged_before_it() -> None:
     assert told_whole == [out for message in log for out in single.handle(message)]
     verdicts = [codec.decode(one.topic, one.value) for one in told_whole]
     assert any(isinstance(one, Verdict) and one.tick_us == START + BAD_TICK * INTERVAL for one in verdicts)
+
+
+def test_a_part_that_goes_to_another_worker_is_freed_without_the_collector() -> None:
+    """Nothing in it refers in a circle: what is there when places are loaded is out of the collector's sight."""
+    part: DetectPart | None = DetectPart(Detector(DetectPolicy(), expectations(*PLACES), partition=0, partitions=1), 0)
+    assert part is not None
+    judged(part, [clock_event(0), *(batch(place, tick) for tick in range(30) for place in PLACES)], epoch="1")
+    part.freeze()
+    kept = weakref.ref(part)
+    gc.collect()
+    gc.disable()
+    try:
+        part = None
+        assert kept() is None
+    finally:
+        gc.enable()

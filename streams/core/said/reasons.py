@@ -1,7 +1,7 @@
 """Why a group is what it is, for a machine and, in one sentence, for a person."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from streams.contract import SERVICE, Reason
 from streams.core.forecasts.forecast import CERTIFICATE, MEMORY
@@ -22,7 +22,7 @@ def reasons_of(
     group: int,
     tick_us: int,
     reported: list[str],
-    forecasts: Iterable[int],
+    forecasts: Sequence[int],
     details: Mapping[int, str],
 ) -> list[Reason]:
     """Return all reasons of a group at a closed tick, most telling first.
@@ -36,8 +36,10 @@ def reasons_of(
         details: What the failed checks of this tick say of themselves, by lane.
     """
     kinds = int(state.groups.kinds[group])
-    lanes = state.registry.lanes_of(group)
     found: list[Reason] = []
+    if not kinds and not forecasts:  # as most verdicts are that are told while something settles
+        return found
+    lanes = state.registry.lanes_of(group)
     if kinds & (FAILS | FAILS_IN_PART):
         found.append(_failing(state, group, lanes, len(reported), details, whole=bool(kinds & FAILS)))
     if kinds & SLOW:
