@@ -212,16 +212,24 @@ def columns(batch: CheckBatch) -> CheckColumns:
         location=[batch.location] * count,
         scheduled_at_us=np.fromiter(batch.scheduled_at_us, np.int64, count),
         started_at_us=np.fromiter(batch.started_at_us, np.int64, count),
-        duration_us=np.array(batch.duration_us, dtype=np.float64),  # None becomes NaN
+        duration_us=_floats(batch.duration_us),
         outcome=outcome,
         reason=batch.reason,
         address=batch.address,
         http_status=batch.http_status,
-        phases={name: np.array(values, dtype=np.float64) for name, values in batch.phases.items()},
+        phases={name: _floats(values) for name, values in batch.phases.items()},
         metrics={name: _dense(sparse, count) for name, sparse in batch.metrics.items()},
         detail=detail,
         disturbed=disturbed,
     )
+
+
+def _floats(values: Sequence[int | None]) -> npt.NDArray[np.float64]:
+    """Return whole numbers as floats, None as NaN. Nearly always there is none: then it takes half of the time."""
+    try:
+        return np.fromiter(values, np.int64, len(values)).astype(np.float64)
+    except TypeError:
+        return np.array(values, dtype=np.float64)
 
 
 def _dense(sparse: SparseNumbers, count: int) -> npt.NDArray[np.float64]:
