@@ -49,7 +49,8 @@ def recall(scores: Mapping[str, Score], path: Path) -> None:
         one = all_faults(own) if kind == "all" else own.faults[kind]
         low, high = wilson(one.warned, one.warnable)
         axes.plot([low, high], [place, place], color=OURS, linewidth=5, alpha=0.35, solid_capstyle="butt")
-        axes.plot(one.warned / one.warnable, place, "o", color=OURS, label=name if place == 0 else None)
+        # Over the others: where all have warned of as many, ours is seen.
+        axes.plot(one.warned / one.warnable, place, "o", color=OURS, zorder=3, label=_once(name, place))
         axes.plot(one.chance / one.warnable, place, "|", color="black", markersize=11, label=_once("chance", place))
         for mark, (other, score) in zip(MARKS[1:], others, strict=False):
             theirs = all_faults(score) if kind == "all" else score.faults.get(kind, FaultScore())
