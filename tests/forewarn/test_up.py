@@ -272,6 +272,7 @@ def test_an_observation_port_that_is_taken_is_refused_at_once(tmp_path: Path) ->
     assert left_of(tmp_path / "data") == []
 
 
+@pytest.mark.timeout(240)  # three states of each, one each ten seconds, and it starts twice
 def test_a_broker_that_has_grown_is_started_anew_when_all_are_done_with_what_it_holds(tmp_path: Path) -> None:
     """With all workers and a producer at work; no check is lost or twice, and it stays at its address."""
     config_file = tmp_path / "forewarn.yaml"

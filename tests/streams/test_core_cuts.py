@@ -92,7 +92,7 @@ def played(rows: list[Row], config: Expectations, *, alone: bool) -> tuple[Publi
 @pytest.mark.parametrize(("interval_s", "places"), [(30, ("ams",)), (60, ("ams", "fra")), (10, ("ams", "fra", "nyc"))])
 def test_a_target_is_judged_among_others_as_alone(interval_s: int, places: tuple[str, ...]) -> None:
     """Five targets in one message, and each in its own."""
-    rng, interval_us, ticks = np.random.default_rng(interval_s), interval_s * SECOND, 500
+    rng, interval_us, ticks = np.random.default_rng(interval_s), interval_s * SECOND, 300
     probe = ProbeExpectation(interval_us=interval_us, locations=places)
     config = Expectations(probes={(target, PROBE): probe for target in TARGETS})
     rows = [row for target in TARGETS for row in life(rng, target, interval_us, ticks, places)]
