@@ -307,8 +307,8 @@ class Intake:
 def _spare_the_collector() -> None:
     """Take all that is there now out of the garbage collector's sight.
 
-    Else it looks through the state now and then, and messages wait: 0.4 s for 33,000 targets. Parts are freed all the
-    same when they go to another worker, as nothing in them refers in a circle.
+    Else it looks through the state now and then, and messages wait: 0.4 s for 33,000 targets. What refers in a circle
+    is not freed any more; nothing in a part of detect does, the largest there is (a test holds that).
     """
     gc.collect()
     gc.freeze()

@@ -74,7 +74,7 @@ class Judge:
         state = self._state
         ticks = state.ticks.groups
         horizon_us = at_us - ticks.lateness_us[: ticks.rows]
-        began_us = self._began_us(slice(ticks.rows))
+        began_us = self._began_us()
         quiet = horizon_us >= began_us + ticks.silence_us[: ticks.rows]
         quiet &= ~state.groups.silent[: ticks.rows]
         quiet &= state.groups.born_us[: ticks.rows] > NEVER
@@ -131,11 +131,11 @@ class Judge:
 
         return through
 
-    def _began_us(self, groups: Rows | slice) -> Ints:
-        """The last tick of each of these groups, or what stands for it before its first one. Shape (n,)."""
-        ticks, last_us = self._state.ticks.groups, self._state.ticks.groups.last_us[groups]
-        born_us = self._state.groups.born_us[groups] - ticks.interval_us[groups]
-        began_us: Ints = np.where(last_us > NEVER, last_us, born_us)
+    def _began_us(self) -> Ints:
+        """The last tick of each group, or what stands for it before its first one. Shape (n_groups,)."""
+        ticks, groups = self._state.ticks.groups, self._state.groups
+        born_us = groups.born_us[: ticks.rows] - ticks.interval_us[: ticks.rows]
+        began_us: Ints = np.where(ticks.last_us[: ticks.rows] > NEVER, ticks.last_us[: ticks.rows], born_us)
         return began_us
 
     def _gaps(self, turn: Round) -> None:

@@ -194,9 +194,9 @@ class Failures:
             return None
         left, back = self._flag(part, window, normal, failing=failing[busy], outage=outage[busy])
         for place in left.tolist():
-            mine = fails[turn.local == busy[place]]
+            mine = window.fails[part.local == place]
             oldest = max(max(int(bits).bit_length() for bits in mine) - 1, 0)
-            row = group[busy[place]]
+            row = part.groups[place]
             groups.since_us[row] = ring[row, (int(closings[row]) - 1 - oldest) % REMEMBERED]
         return FailureChanges(busy[left], busy[back]) if left.size or back.size else None
 
