@@ -11,9 +11,12 @@ from benchmarks.chaos.recording import record
 from benchmarks.chaos.run import Plan, run
 
 SEED = 3
+INTERVAL_S = 10
+"""Incidents wait for a partition for two intervals, and one whose worker was killed may stand still for as long as its
+session lasts, ten seconds, and a start after it: with less, what differs would be what docs/chaos.md says of its limits."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("log", ["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
 def test_what_is_stored_is_what_the_core_says_whatever_was_killed(log: str, tmp_path: Path) -> None:
     """Each part once, in an order by chance: the evidence of `benchmarks.chaos` holds.
@@ -22,7 +25,7 @@ def test_what_is_stored_is_what_the_core_says_whatever_was_killed(log: str, tmp_
     """
     recording = record(SEED, targets=20, locations=LOCATIONS, ticks=24)
     faults = [one for one in plan(SEED, kills=7, locations=LOCATIONS) if (log, one.name) != ("tansu", "broker")]
-    result = run(Plan(log=log, recording=recording, interval_s=5), faults, tmp_path / "chaos", lambda _: None)
+    result = run(Plan(log=log, recording=recording, interval_s=INTERVAL_S), faults, tmp_path / "chaos", lambda _: None)
     assert len(result.done) == len(faults)
     assert {name: lines for name, lines in result.wrong.items() if lines} == {}
     assert result.counts["incidents"] > 0
