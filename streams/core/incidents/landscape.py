@@ -141,17 +141,23 @@ class Landscape:
         alone = {location for location in locations if self.reports(location) == 1}
         return alone if len(alone) < len(locations) else set()
 
-    def jury(self, location: str, members: Collection[str], onset_us: int, at_us: int) -> int:
-        """Return how many targets can say whether a location has failed since a time.
+    def jury(self, location: str, members: Collection[str], onset_us: int, at_us: int) -> tuple[int, int]:
+        """Return how many targets can say whether a location has failed since a time, and how many say so.
 
-        Who was not checked since then cannot, nor can who failed just once since then.
+        Who was not checked since then cannot. Who failed just once since then does: a network that loses most packets
+        fails some twice while others are lucky once, and to count the lucky alone would clear it. Nor can who fails by
+        quorum elsewhere: it is down.
         """
-        count = 0
+        count = failing = 0
         for target in self.reporting.get(location, ()):
             seen = self.targets[target]
-            undecided = target not in members and seen.failing.get(location, onset_us - 1) >= onset_us
-            count += not undecided and seen.ticked_us(at_us) >= onset_us
-        return count
+            fails = target in members or seen.failing.get(location, onset_us - 1) >= onset_us
+            if fails and target not in members and _fails_elsewhere(seen, location):
+                continue
+            if fails or seen.ticked_us(at_us) >= onset_us:
+                count += 1
+                failing += fails
+        return count, failing
 
     def losers(self, location: str, at_us: int, after_us: int) -> list[Loser]:
         """Return the targets that began to fail from a location lately and after a time, in the order of names."""

@@ -219,8 +219,8 @@ def _convicts(
         return True
     if not _enough(members, policy):
         return False
-    jury = landscape.jury(location, {member.target for member in members}, onset_us, at_us)
-    return 2 * len(members) > jury
+    count, failing = landscape.jury(location, {member.target for member in members}, onset_us, at_us)
+    return 2 * failing > count
 
 
 def _enough(members: Iterable[Member], policy: IncidentPolicy) -> bool:

@@ -44,6 +44,10 @@ PRIOR_SCALE: Final = 0.035
 CLIP: Final = 0.5
 HOT_BLOCKS: Final = 2
 COOL_BLOCKS: Final = 3
+REMAINS: Final = 8
+MOST_COOL: Final = 36
+"""Back needs one calm block for so many that it was flagged, at least COOL_BLOCKS and at most this many."""
+
 CLEAR: Final = 0.5
 """Part of the limit under which a pair is back, and from which it is suspicious."""
 
@@ -177,7 +181,9 @@ class Drifts:
         lasts = quick[:, :1] - slow > CLEAR * limit
         hot = np.where(old & (above > limit) & (above >= ratio) & lasts, take(table.hot, lanes) + 1, 0)
         cool = np.where(above < CLEAR * limit, take(table.cool, lanes) + 1, 0)
-        off = (was | (hot >= HOT_BLOCKS)) & ~(was & (cool >= COOL_BLOCKS))
+        flagged_us = np.where(table.flagged[lanes], at_us - table.since_us[lanes], 0)[:, None]
+        needed = np.clip(flagged_us / (REMAINS * length_us), COOL_BLOCKS, MOST_COOL)
+        off = (was | (hot >= HOT_BLOCKS)) & ~(was & (cool >= needed))
 
         share = np.where(any_of(off)[:, None], 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
         rate = share * np.maximum(1.0 - 0.5 ** (length_us / SLOW_US), length_us / age_us)

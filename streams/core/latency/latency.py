@@ -177,7 +177,7 @@ class Latency:
             if samples.lanes.size == 0:
                 return None
             limit_us = None if limit_us is None else limit_us[warm]
-        level = self.levels.update(samples)
+        level = self.levels.update(samples, self.together.lanes.member[samples.lanes])
         if level is not None and level.rebased.size:
             self._moved(samples.lanes[level.rebased], level.before)
         drift = self._blocks(samples)
@@ -218,7 +218,7 @@ class Latency:
     def _blocks(self, samples: Samples) -> DriftChanges | None:
         """Let everything that looks at hours and days take in the blocks that ended."""
         levels = self.levels.table
-        marked = levels.flagged[samples.lanes]
+        marked = levels.flagged[samples.lanes] | self.together.lanes.member[samples.lanes]
         ended = blocks.gather(self.blocks, samples, levels.level[samples.lanes], marked)
         if ended is None:
             return None

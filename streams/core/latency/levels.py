@@ -199,8 +199,13 @@ class Levels:
             self._warm_up(samples.lanes[cold], samples.log_us[cold], needed)
         return warm
 
-    def update(self, samples: Samples) -> LevelChanges | None:
+    def update(self, samples: Samples, held: Bools) -> LevelChanges | None:
         """Judge checks of series that are warm.
+
+        Args:
+            samples: The round.
+            held: Another detector says that the series has left its level: nothing is learned, and it may become the
+                norm, as if it were flagged here. Shape (n,).
 
         Returns:
             What changed; None if nothing did.
@@ -239,14 +244,15 @@ class Levels:
         half_life = get("baseline_half_life_checks", groups)
         learned = table.learned[lanes]
         slow = 1.0 - 0.5 ** (1.0 / half_life)
-        share = np.where(flagged, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
+        off = flagged | held
+        share = np.where(off, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
         rate = share * np.maximum(slow, 1.0 / (learned + 1.0))
         below = np.maximum(np.minimum(score, 0.0), -WANDER_CLIP)
         table.wander[lanes] += rate * (2.0 * below * below - table.wander[lanes])
         # A row of high checks is no lot of wild ones.
         table.wild[lanes] = wild + np.where(suspicious, 0.0, rate) * ((raw > WARN_SCORE) - wild)
         table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
-        table.learned[lanes] = learned + ~flagged
+        table.learned[lanes] = learned + ~off
         put(table.recent, lanes, recent)
         table.score[lanes], table.level[lanes] = score, level
         table.rising_us[lanes], table.hot[lanes], table.cool[lanes] = rising_us, hot, cool
@@ -254,8 +260,8 @@ class Levels:
         if left.any():
             table.since_us[lanes[left]] = rising_us[left]
         budget = BUDGET_SHARE * get("false_warnings_per_series_week", groups)
-        self.tails.observe(lanes, samples.at_us, score, flagged | was, budget)
-        rebased, before = self._rest(lanes, groups, residual, flagged | (score < -get("warn_score", groups)))
+        self.tails.observe(lanes, samples.at_us, score, off | was, budget)
+        rebased, before = self._rest(lanes, groups, residual, off | (score < -get("warn_score", groups)))
         if rebased.size == 0 and not (left.any() or back.any()):
             return None
         return LevelChanges(np.flatnonzero(left), np.flatnonzero(back), rebased, before)
