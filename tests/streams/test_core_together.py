@@ -14,6 +14,7 @@ from streams.core.latency.together import Quorums
 from streams.core.outputs import Outputs
 from streams.core.policies import Policies
 from streams.core.table import Floats
+from streams.core.watermark import NEVER
 from streams.policy import DetectPolicy
 from tests.streams.timelines import SECOND, START, Row, columns, expectations
 
@@ -114,6 +115,22 @@ def test_what_is_over_is_over_and_may_begin_again() -> None:
     told = len(targets.joined)
     targets.play(noise, HOUR, lambda _: np.log(1.6))
     assert len(targets.joined) == told
+
+
+def test_a_release_that_is_slower_for_good_is_told_once() -> None:
+    """Too little for any location alone: held until it is the norm, and by then no drift discovers it anew."""
+    targets, noise = Targets(10, 3), shared_noise(10, 3, 0.3, 8)
+    targets.play(noise, 3 * DAY)
+    targets.play(noise, 3 * DAY, lambda _: np.log(1.8))
+    latency = targets.latency
+    assert targets.flagged() == set(range(10))
+    ticks: dict[int, list[int]] = {target: [] for target in range(10)}
+    for tick, lane in targets.joined:
+        ticks[int(targets.groups[lane])].append(tick)
+    assert all(max(joined) - min(joined) < DAY for joined in ticks.values())
+    assert not latency.together.lanes.member[:30].any()
+    assert np.exp(np.median(latency.levels.table.centre[:30])) == pytest.approx(1.8 * NORMAL_US, rel=0.1)
+    assert (latency.drifts.table.since_us[:30] == NEVER).all()
 
 
 def test_after_an_outage_nothing_is_left_of_what_was_before_it() -> None:

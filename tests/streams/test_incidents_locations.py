@@ -107,6 +107,29 @@ def test_who_was_not_checked_since_the_fault_began_is_no_witness() -> None:
     assert judge_trouble(None, "ams", landscape, START_US + 60 * SECOND, policy, -1)[0] is None
 
 
+def test_a_network_that_loses_most_packets_is_known_before_its_quick_targets_page() -> None:
+    """Of thirty targets half are checked each ten seconds. Some are lucky once, most others fail for the first time."""
+    landscape, policy = Landscape(), IncidentPolicy()
+    names = [f"shop/{number:02}" for number in range(30)]
+    quick, slow = names[:15], names[15:]
+    for name in names:
+        landscape.apply(verdict(name, START_US, (10 if name in quick else 30) * SECOND, fails=False))
+    for tick, lucky in ((1, 6), (2, 7)):
+        at_us = START_US + tick * 10 * SECOND
+        for place, name in enumerate(quick):
+            fails = place >= lucky
+            landscape.apply(verdict(name, at_us, 10 * SECOND, fails=fails))
+        for place, name in enumerate(slow[tick * 5 - 5 : tick * 5]):
+            landscape.apply(verdict(name, at_us, 30 * SECOND, fails=place > 0))
+    # 8 fail for the second time and 8 for the first, 9 are well: of those that are sure most are well.
+    trouble, _ = judge_trouble(None, "ams", landscape, START_US + 20 * SECOND, policy, -1)
+    assert trouble is not None
+    # Where those that fail are few, first failures make them no more than they are.
+    for name in slow:
+        landscape.apply(verdict(name, START_US + 30 * SECOND, 30 * SECOND, fails=False))
+    assert judge_trouble(None, "ams", landscape, START_US + 30 * SECOND, policy, -1)[0] is None
+
+
 def test_a_location_that_reports_one_target_of_many_is_its_own_machine() -> None:
     """Where nobody reports another target either, nothing is known of that."""
     rows = {"shop/web": {"ams": "SS", "on-web": "SS"}, "shop/api": {"ams": "SS"}}
