@@ -13,7 +13,7 @@ from benchmarks.chaos.run import Plan, run
 SEED = 3
 INTERVAL_S = 10
 """Incidents wait for a partition for two intervals, and one whose worker was killed may stand still for as long as its
-session lasts, ten seconds, and a start after it: with less, what differs would be what docs/chaos.md says of its limits."""
+session lasts, ten seconds, and a start after it: what differs with less is what docs/chaos.md says of its limits."""
 
 
 @pytest.mark.timeout(900)
