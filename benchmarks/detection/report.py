@@ -96,20 +96,23 @@ def _crashes(scores: Mapping[str, Score]) -> list[str]:
     plain = scores.get(PLAIN)
     lines = []
     for name, score in scores.items():
-        later = slower(score, plain)
-        if later and name != PLAIN and score.crashes and any(one.delay_us for one in score.faults.values()):
+        if plain is not None and name != PLAIN and score.crashes and any(one.delay_us for one in score.faults.values()):
+            later = _later(score, plain)
+            which = "".join(f"; {scenario} {target}" for scenario, target in later)
             lines.append(
-                f"{name}: told {later['crashes_slower']} of {later['crashes']} crashes later than {PLAIN} (aim: 0)"
+                f"{name}: told {len(later)} of {len(plain.crashes)} crashes later than {PLAIN} (aim: 0){which}"
             )
     return lines
 
 
 def slower(score: Score, plain: Score | None) -> dict[str, Any]:
     """Return how many crashes were told later than by three failures in a row."""
-    if plain is None:
-        return {}
-    later = [score.crashes[key] > delay for key, delay in plain.crashes.items()]
-    return {"crashes": len(later), "crashes_slower": sum(later)}
+    return {} if plain is None else {"crashes": len(plain.crashes), "crashes_slower": len(_later(score, plain))}
+
+
+def _later(score: Score, plain: Score) -> list[tuple[str, str]]:
+    """Return the scenario and target of those."""
+    return [key for key, delay in plain.crashes.items() if score.crashes[key] > delay]
 
 
 def _figures(score: Score) -> dict[str, Any]:
