@@ -95,6 +95,22 @@ def test_a_swing_is_told_once_many_days_had_none(days: int, told: bool) -> None:
     assert (limit - normal < 0.35) == told
 
 
+def test_what_was_high_for_hours_is_not_over_with_the_first_calm_one() -> None:
+    """High for half a day, well for an hour and a half, high again, and then well for good: one episode."""
+    drifts, rng = Drifts(policies()), np.random.default_rng(5)
+    drifts.grow(1)
+    left, back = [], []
+    heights = ((0.0, 60), (1.0, 72), (0.0, 10), (1.0, 24), (0.0, 72))
+    blocks = np.concatenate([np.full(count, height) for height, count in heights])
+    for block, height in enumerate(blocks):
+        changes = drifts.update(_block(block, np.array([12.0 + height + rng.normal(0.0, 0.01)])), np.zeros(1))
+        if changes is not None:
+            left += [block] * changes.left.size
+            back += [block] * changes.back.size
+    assert len(left) == len(back) == 1
+    assert back[0] > blocks.size - 72
+
+
 @pytest.mark.parametrize(("hours", "told"), [(1, False), (24, True)])
 def test_a_phase_is_told_once_hours_were_seen(hours: int, told: bool) -> None:
     """Checks each ten seconds: a name server that takes four times as long is told after a day, not in an hour."""

@@ -9,7 +9,7 @@ location with a thousand targets, and trouble takes the page from every target t
 Where another location sees a target well, that is proof against the location. Where nobody else looks, only the
 share speaks: unless most of what the location reports fails, it is the targets that fail, and they page. Most of it
 means: of those that were checked since the fault began, as who is checked each ten seconds fails long before the
-others are looked at.
+others are looked at. Among these also count those that failed just once, though they are no signs by themselves.
 
 A network that loses some of its packets is in trouble too (`losses.py`), though no moment explains when each target
 began to fail. A target that fails for longer than such losses explain is down, whatever its location loses.
