@@ -27,6 +27,8 @@ class WorkerSettings:
         start_timeout_s: How long the broker may be away at the start. To end and be started again costs far more than
             to ask once more, and whoever rests between two starts comes back late.
         stop_timeout_s: How long an orderly end may wait for acknowledgements and for the store.
+        end_timeout_s: When nothing more is kept, so long the process may take to end. Then it is ended, and says where
+            each of its threads was: one that neither works nor ends is started again by nobody.
         outbox_max_bytes: Bound of the outbox of a forgetful log.
         skip_gaps: A partition that is stopped, because messages are missing in its state and in the log, goes on
             without them.
@@ -39,5 +41,6 @@ class WorkerSettings:
     session_timeout_s: float = 10.0
     start_timeout_s: float = 300.0
     stop_timeout_s: float = 2.5
+    end_timeout_s: float = 20.0
     outbox_max_bytes: int = 512 * 1024 * 1024
     skip_gaps: bool = False

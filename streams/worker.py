@@ -8,6 +8,8 @@ worker that dies at any point reads again what was not kept, and publishes it ag
 
 import asyncio
 import contextlib
+import faulthandler
+import logging
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -49,7 +51,7 @@ log_line = telemetry.logger(__name__)
 def run_worker(
     group: Group[Any], log: LogSettings, worker: WorkerSettings, *, marks: OutboxMarks | None = None
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT; return after an orderly end.
+    """Run one worker until SIGTERM or SIGINT; return after an orderly end. The process must end soon after it.
 
     `marks` says where the store's marks of outboxes are read, for a forgetful log; None with Kafka.
 
@@ -265,6 +267,8 @@ class Worker:
             except ForewarnError as error:
                 log_line.warning("the last state is not kept", group=self._group.name, error=str(error))
         self._intake.forget()
+        # From here on nothing is lost by an end in the middle. Clients of a broker that is away may wait for ever.
+        faulthandler.dump_traceback_later(self._settings.end_timeout_s, exit=True)
         for task in self._tasks:
             task.remove_done_callback(self._task_ended)
             task.cancel()
@@ -272,6 +276,8 @@ class Worker:
             await asyncio.wait_for(self._app.stop(), FAUST_STOP_S)
         except TimeoutError:
             log_line.warning("the log's client does not end; leaving it", group=self._group.name)
+            # What it says while its tasks are cancelled is this again, as errors.
+            logging.getLogger("faust").setLevel(logging.CRITICAL)
         except Exception as error:  # noqa: BLE001 - all is kept or given up: only the client's own end is left
             log_line.warning("the log's client ended badly", group=self._group.name, error=repr(error))
         with contextlib.suppress(Exception):

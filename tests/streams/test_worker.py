@@ -169,6 +169,18 @@ def test_an_orderly_end_without_a_broker_is_still_an_end(
     assert worker.log().count("cannot reach the broker") == 1
 
 
+def test_a_worker_that_does_not_end_by_itself_is_ended_and_says_where_it_was(
+    log: TestLog, start_worker: StartWorker
+) -> None:
+    """One that neither works nor ends would be taken for one that works."""
+    log.write(topics.CHECKS, [b"1"])
+    worker = start_worker("stubborn", end_timeout_s=1.0)
+    wait_until(lambda: reads(worker), what="it reads")
+    assert worker.terminate(within_s=30) == 1, worker.log()
+    assert worker.said("Timeout (0:00:01)!"), worker.log()
+    assert worker.said("streams/worker.py"), worker.log()
+
+
 def test_a_broker_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     """After the time that the settings give it; a broker that comes within that time is waited for."""
     broker = TansuBroker(tmp_path / "none", port=free_port())

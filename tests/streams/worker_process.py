@@ -3,6 +3,8 @@
 The state store is a directory: the same protocol as the real one, and its files can be looked at.
 """
 
+import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from producers.settings import LogSettings
 from streams import alerts, codec, detect, incidents, state_group
 from streams.codec import Event
 from streams.contract import Snapshot
-from streams.group import LogMessage, OutMessage
+from streams.group import LogMessage, OutMessage, Publish
 from streams.keeper import Rules
 from streams.local_state import LocalStateStore
 from streams.log_range import KafkaRange
@@ -54,6 +56,7 @@ class WorkerOptions:
     session_timeout_s: float = 4.0
     start_timeout_s: float = 30.0
     store_wait_s: float = 1.0
+    end_timeout_s: float = 20.0
     detect: dict[str, Any] = field(default_factory=dict)
     incidents: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, Any] = field(default_factory=dict)
@@ -260,6 +263,16 @@ def withhold(first: int, last: int) -> None:
     Fetcher.fetched_records = without
 
 
+class Stubborn(StateGroup):
+    """A group with a task that no cancelling ends, as a client of a broker that is away may have one."""
+
+    async def run(self, publish: Publish) -> None:  # noqa: ARG002 - as in the group
+        """Wait for ever."""
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+
 def run(options: WorkerOptions) -> None:
     """Run one worker in this process."""
     state_group.STORE_WAIT_S = options.store_wait_s  # type: ignore[misc]
@@ -272,6 +285,7 @@ def run(options: WorkerOptions) -> None:
         snapshot_interval_us=options.snapshot_interval_us,
         session_timeout_s=options.session_timeout_s,
         start_timeout_s=options.start_timeout_s,
+        end_timeout_s=options.end_timeout_s,
     )
     store = SwitchedStore(Path(options.store_dir))
     if options.group == "detect":
@@ -288,10 +302,11 @@ def run(options: WorkerOptions) -> None:
             store=store,
             marks=None,
         )
-    elif options.group == "broken":
+    elif options.group in {"broken", "stubborn"}:
         local = LocalStateStore(worker.data_dir / "snapshots")
         rules = Rules(code="1", make=Broken)
-        group = StateGroup("broken", (topics.CHECKS,), rules, store=store, local=local, log_range=KafkaRange(log))
+        made = Stubborn if options.group == "stubborn" else StateGroup
+        group = made(options.group, (topics.CHECKS,), rules, store=store, local=local, log_range=KafkaRange(log))
         run_worker(group, log, worker)
     else:
         channels = tuple(Channel(**one) for one in options.channels)
