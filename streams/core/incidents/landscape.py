@@ -144,15 +144,15 @@ class Landscape:
     def jury(self, location: str, members: Collection[str], onset_us: int, at_us: int) -> tuple[int, int]:
         """Return how many targets can say whether a location has failed since a time, and how many say so.
 
-        Who was not checked since then cannot. Who failed just once since then does: a network that loses most packets
-        fails some twice while others are lucky once, and to count the lucky alone would clear it. Nor can who fails by
-        quorum elsewhere: it is down.
+        Who was not checked since then cannot, nor can who fails by quorum elsewhere: it is down. Who failed just once
+        since then says so: a network that loses most packets fails some twice while others are lucky once, and to count
+        the lucky alone would clear it.
         """
         count = failing = 0
         for target in self.reporting.get(location, ()):
             seen = self.targets[target]
             fails = target in members or seen.failing.get(location, onset_us - 1) >= onset_us
-            if fails and target not in members and _fails_elsewhere(seen, location):
+            if fails and _fails_elsewhere(seen, location):
                 continue
             if fails or seen.ticked_us(at_us) >= onset_us:
                 count += 1

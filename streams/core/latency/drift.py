@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from streams.core.calibration import Tails
 from streams.core.latency.blocks import Blocks
+from streams.core.latency.levels import REMAINS
 from streams.core.policies import Policies
 from streams.core.table import Bools, Column, Floats, Ints, Rows, Table, any_of, put, take
 from streams.core.watermark import NEVER
@@ -44,9 +45,8 @@ PRIOR_SCALE: Final = 0.035
 CLIP: Final = 0.5
 HOT_BLOCKS: Final = 2
 COOL_BLOCKS: Final = 3
-REMAINS: Final = 8
 MOST_COOL: Final = 36
-"""Back needs one calm block for so many that it was flagged, at least COOL_BLOCKS and at most this many."""
+"""Back needs calm blocks in proportion to how long it was flagged, as of a level: COOL_BLOCKS to these."""
 
 CLEAR: Final = 0.5
 """Part of the limit under which a pair is back, and from which it is suspicious."""
@@ -181,8 +181,9 @@ class Drifts:
         lasts = quick[:, :1] - slow > CLEAR * limit
         hot = np.where(old & (above > limit) & (above >= ratio) & lasts, take(table.hot, lanes) + 1, 0)
         cool = np.where(above < CLEAR * limit, take(table.cool, lanes) + 1, 0)
-        flagged_us = np.where(table.flagged[lanes], at_us - table.since_us[lanes], 0)[:, None]
-        needed = np.clip(flagged_us / (REMAINS * length_us), COOL_BLOCKS, MOST_COOL)
+        # Of a pair that is not flagged there is no such time, and nobody asks for it.
+        lasted_us = (at_us - table.since_us[lanes])[:, None]
+        needed = np.clip(lasted_us / (REMAINS * length_us), COOL_BLOCKS, MOST_COOL)
         off = (was | (hot >= HOT_BLOCKS)) & ~(was & (cool >= needed))
 
         share = np.where(any_of(off)[:, None], 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))

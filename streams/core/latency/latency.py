@@ -177,10 +177,11 @@ class Latency:
             if samples.lanes.size == 0:
                 return None
             limit_us = None if limit_us is None else limit_us[warm]
-        level = self.levels.update(samples, self.together.lanes.member[samples.lanes])
+        held = self.together.lanes.member[samples.lanes]
+        level = self.levels.update(samples, held)
         if level is not None and level.rebased.size:
             self._moved(samples.lanes[level.rebased], level.before)
-        drift = self._blocks(samples)
+        drift = self._blocks(samples, held)
         off = self.levels.table.flagged[samples.lanes] | self.drifts.table.flagged[samples.lanes]
         together = self._together(samples, off)
         off |= self.together.lanes.member[samples.lanes]
@@ -215,10 +216,10 @@ class Latency:
         residual -= np.fmax(np.fmax(quick, self.together.lanes.excess[lanes]), 0.0)
         return self.spreads.update(lanes, samples.groups, samples.at_us, samples.interval_us, residual, held)
 
-    def _blocks(self, samples: Samples) -> DriftChanges | None:
+    def _blocks(self, samples: Samples, held: Bools) -> DriftChanges | None:
         """Let everything that looks at hours and days take in the blocks that ended."""
         levels = self.levels.table
-        marked = levels.flagged[samples.lanes] | self.together.lanes.member[samples.lanes]
+        marked = levels.flagged[samples.lanes] | held
         ended = blocks.gather(self.blocks, samples, levels.level[samples.lanes], marked)
         if ended is None:
             return None

@@ -220,7 +220,8 @@ class Levels:
         recent[:, :-1] = recent[:, 1:]
         recent[:, -1] = residual
         level = median_of_five(recent)
-        excess = level - centre - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
+        excuse = np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0)
+        excess = level - centre - excuse
         score = np.where(level > centre, np.maximum(excess, 0.0), level - centre) / spread
         seen_limit = self._seen_limit(lanes, groups)
         limit = seen_limit * self._widened(lanes)
@@ -232,27 +233,16 @@ class Levels:
         is_hot = (score > limit) & (excess >= np.log(get("min_latency_ratio", groups)))
         hot = np.where(is_hot, table.hot[lanes] + 1, 0)
         cool = np.where(score < clear, table.cool[lanes] + 1, 0)
-        was, wild, away = table.flagged[lanes], table.wild[lanes], table.away[lanes]
-        excused = raw - np.maximum(samples.excuse - np.maximum(samples.offset, 0.0), 0.0) / spread
-        runs = self._follow_runs(lanes, excused, was)
+        was = table.flagged[lanes]
+        runs = self._follow_runs(lanes, raw - excuse / spread, was)
         left = ~was & (hot >= np.maximum(np.maximum(warn_ticks - 2, samples.lasting()), 1))
         if left.any():
-            left[left] = hot[left] >= _row(runs[left], wild[left])
-        back = was & (cool >= warn_ticks + np.minimum(away // REMAINS, MOST_COOL))
+            left[left] = hot[left] >= _row(runs[left], table.wild[lanes[left]])
+        back = was & (cool >= warn_ticks + np.minimum(table.away[lanes] // REMAINS, MOST_COOL))
         flagged = (was | left) & ~back
 
-        half_life = get("baseline_half_life_checks", groups)
-        learned = table.learned[lanes]
-        slow = 1.0 - 0.5 ** (1.0 / half_life)
         off = flagged | held
-        share = np.where(off, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
-        rate = share * np.maximum(slow, 1.0 / (learned + 1.0))
-        below = np.maximum(np.minimum(score, 0.0), -WANDER_CLIP)
-        table.wander[lanes] += rate * (2.0 * below * below - table.wander[lanes])
-        # A row of high checks is no lot of wild ones.
-        table.wild[lanes] = wild + np.where(suspicious, 0.0, rate) * ((raw > WARN_SCORE) - wild)
-        table.centre[lanes], table.spread[lanes] = baseline.learn(centre, spread, raw, rate)
-        table.learned[lanes] = learned + ~off
+        self._learn(lanes, groups, raw, score, off=off, suspicious=suspicious)
         put(table.recent, lanes, recent)
         table.score[lanes], table.level[lanes] = score, level
         table.rising_us[lanes], table.hot[lanes], table.cool[lanes] = rising_us, hot, cool
@@ -270,6 +260,20 @@ class Levels:
         """End the episodes of these lanes: the innocent are learned by the limit. Shape (k,) each."""
         budget = self._policies.get("false_warnings_per_series_week", groups)
         self.tails.release(lanes, innocent, BUDGET_SHARE * budget)
+
+    def _learn(self, lanes: Rows, groups: Rows, raw: Floats, score: Floats, *, off: Bools, suspicious: Bools) -> None:
+        """Take checks into what is normal: nothing of series that are off it, little of what is suspicious."""
+        table = self.table
+        learned, wild = table.learned[lanes], table.wild[lanes]
+        slow = 1.0 - 0.5 ** (1.0 / self._policies.get("baseline_half_life_checks", groups))
+        share = np.where(off, 0.0, np.where(suspicious, SUSPICIOUS_RATE, 1.0))
+        rate = share * np.maximum(slow, 1.0 / (learned + 1.0))
+        below = np.maximum(np.minimum(score, 0.0), -WANDER_CLIP)
+        table.wander[lanes] += rate * (2.0 * below * below - table.wander[lanes])
+        # A row of high checks is no lot of wild ones.
+        table.wild[lanes] = wild + np.where(suspicious, 0.0, rate) * ((raw > WARN_SCORE) - wild)
+        table.centre[lanes], table.spread[lanes] = baseline.learn(table.centre[lanes], table.spread[lanes], raw, rate)
+        table.learned[lanes] = learned + ~off
 
     def _follow_runs(self, lanes: Rows, raw: Floats, flagged: Bools) -> Floats:
         """Count wild checks in a row; return what is known of how often one follows another, as in `runs`."""
